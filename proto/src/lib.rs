@@ -1,0 +1,30 @@
+//! The gRPC contract of Lockstep and the Rust types made from it.
+//!
+//! Everyone in the workspace may import this crate; it imports none of them.
+//! Beside the generated messages it holds what both ends of a wire must agree
+//! on to the byte: names ([`names`]), digests and the canonical form of Bundles
+//! ([`bundle`]), the digest of a desired state ([`desired`]), the YAML form of
+//! resources ([`manifest`]), and how a client dials the hub ([`client`]).
+
+pub mod bundle;
+pub mod client;
+pub mod desired;
+pub mod manifest;
+pub mod names;
+
+/// Messages and services of `lockstep/v1`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, rust_2018_idioms)]
+pub mod v1 {
+    tonic::include_proto!("lockstep.v1");
+    include!(concat!(env!("OUT_DIR"), "/specs/lockstep.v1.serde.rs"));
+    include!(concat!(env!("OUT_DIR"), "/statuses/lockstep.v1.serde.rs"));
+
+    /// The encoded `FileDescriptorSet`, for gRPC reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+}
+
+/// What stands in `apiVersion` of every resource.
+pub const API_VERSION: &str = "lockstep.dev/v1alpha1";
+
+pub use names::{ClusterName, Digest, NameError, Revision};
