@@ -1,1 +1,3 @@
-//! room
+//! The hub: git -> render -> rollout -> dispatch -> status, over one store.
+
+pub mod signal;
