@@ -46,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .btree_map(".")
+        .codec_path("crate::codec::Codec")
         .bytes(".lockstep.v1.BundleEntry")
         .bytes(".lockstep.v1.FetchBundleResponse")
         .compile_fds(files)?;
