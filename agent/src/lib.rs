@@ -1,1 +1,11 @@
-//! room
+//! The Lockstep agent: it dials out to the hub, pulls what its cluster is
+//! assigned, reconciles that locally, and streams back what is true.
+//!
+//! Data flows one way round: [`link`] -> [`desired`] and [`bundle`] -> the
+//! engine -> [`report`] -> [`link`]. Between them stand values, not queues: the
+//! latest desired state in a watch, the latest report of each Assignment.
+
+pub mod bundle;
+pub mod desired;
+pub mod disk;
+pub mod report;

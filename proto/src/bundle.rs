@@ -90,16 +90,32 @@ pub struct IndexEntry {
 /// The digest of the Bundle whose objects `entries` lists, sorted by key.
 #[must_use]
 pub fn bundle_digest<'a>(entries: impl IntoIterator<Item = &'a IndexEntry>) -> Digest {
-    let mut hash = Sha256::new();
+    let mut hash = BundleHash::default();
     for entry in entries {
+        hash.push(entry);
+    }
+    hash.finish()
+}
+
+/// [`bundle_digest`] for one who sees the objects one by one.
+#[derive(Debug, Clone, Default)]
+pub struct BundleHash(Sha256);
+
+impl BundleHash {
+    /// The next object in the order of [`ObjectKey`].
+    pub fn push(&mut self, entry: &IndexEntry) {
         let key = &entry.key;
         for field in [&key.api_version, &key.kind, &key.namespace, &key.name] {
-            hash.update((field.len() as u64).to_be_bytes());
-            hash.update(field.as_bytes());
+            self.0.update((field.len() as u64).to_be_bytes());
+            self.0.update(field.as_bytes());
         }
-        hash.update(entry.sha256.0);
+        self.0.update(entry.sha256.0);
     }
-    Digest(hash.finalize().into())
+
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
 }
 
 /// Canonical JSON: see the module. Independent of how `Value` orders its maps.
