@@ -6,4 +6,5 @@ pub mod pki;
 pub mod private_file;
 pub mod secret;
 pub mod signal;
+pub mod store;
 pub mod transport;

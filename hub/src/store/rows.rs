@@ -1,0 +1,163 @@
+//! The rows that the typed methods take and return.
+
+use std::sync::Arc;
+
+use lockstep_proto::{ClusterName, Digest, v1};
+
+use super::StoreError;
+
+/// A resource as it is stored: `body` is the encoded message without
+/// apiVersion, kind and status.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResourceRow {
+    pub kind: v1::kind::Name,
+    pub name: String,
+    pub uid: String,
+    pub generation: u32,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+    pub body: Vec<u8>,
+}
+
+/// What the hub keeps of a cluster beside its resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterState {
+    pub cluster: ClusterName,
+    pub desired_version: u64,
+    pub agent_version: String,
+    pub kubernetes_version: String,
+    /// Milliseconds since the epoch; none if it never connected.
+    pub last_seen: Option<i64>,
+    /// A session was open when this was written.
+    pub online: bool,
+    /// What a certificate must carry to speak for this cluster; empty before it joined.
+    pub identity: String,
+}
+
+/// One assignment of a cluster's desired state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredRow {
+    pub cluster: ClusterName,
+    pub assignment: Arc<str>,
+    /// The cluster's version at which this row last changed.
+    pub version: u64,
+    pub digest: Digest,
+    pub revision: Arc<str>,
+    pub options: Arc<v1::ApplyOptions>,
+    /// The cluster is to remove the assignment. The other fields say what it had.
+    pub tombstone: bool,
+}
+
+/// A change of one row of a cluster's desired state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredChange {
+    pub cluster: ClusterName,
+    pub assignment: Arc<str>,
+    pub change: Change,
+}
+
+/// See [`DesiredChange`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Run this. No change where digest and options are what stands already.
+    /// Without effect where the Cluster or the Assignment does not exist.
+    Set {
+        digest: Digest,
+        revision: Arc<str>,
+        options: Arc<v1::ApplyOptions>,
+    },
+    /// Remove it. Without effect where the cluster has no row.
+    Tombstone,
+    /// The tombstone is done: drop its row, and the report with it. Without
+    /// effect on a row that is no tombstone.
+    Forget,
+}
+
+/// What a change of the desired state came to, for one cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Touched {
+    pub cluster: ClusterName,
+    /// The version that the cluster's desired state has now.
+    pub version: u64,
+    /// The rows that changed, as they are now.
+    pub rows: Vec<DesiredRow>,
+    /// Assignments whose row is gone.
+    pub forgotten: Vec<Arc<str>>,
+}
+
+/// What an assignment's ref last resolved and rendered to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AssignmentState {
+    /// Empty before the first success.
+    pub revision: String,
+    /// Id of the tree at the assignment's path at `revision`.
+    pub tree: String,
+    /// Digest of the options that went into the render and the desired rows.
+    pub options_key: String,
+    /// The Bundle that `revision` renders to.
+    pub digest: Option<Digest>,
+    pub objects: u32,
+    pub commit: Option<v1::CommitInfo>,
+    /// Empty when the last attempt went well, else what is wrong.
+    pub message: String,
+}
+
+/// A join token. Its secret is held as a hash only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinTokenRow {
+    pub id: String,
+    pub hash: Digest,
+    pub cluster: ClusterName,
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Times in milliseconds since the epoch.
+    pub created_at: i64,
+    pub expires_at: i64,
+    pub used_at: Option<i64>,
+    pub revoked_at: Option<i64>,
+}
+
+/// A token that people and machines call the API with, held as a hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessTokenRow {
+    pub id: String,
+    pub hash: Digest,
+    pub subject: String,
+    pub created_at: i64,
+}
+
+/// A credential. `sealed` is opaque here: only the credential room opens it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CredentialRow {
+    pub name: String,
+    pub uid: String,
+    pub kind: v1::credential_spec::Type,
+    pub username: String,
+    pub sealed: Vec<u8>,
+    pub created_at: i64,
+}
+
+impl std::fmt::Debug for CredentialRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialRow")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Versions and sizes: never negative in a table, whatever SQLite's type says.
+pub(super) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// The other way; versions do not come near the limit.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(super) fn cluster(value: rusqlite::types::ValueRef<'_>) -> Result<ClusterName, StoreError> {
+    let text = value
+        .as_str()
+        .map_err(|error| StoreError::corrupt("cluster name", error))?;
+    ClusterName::new(text).map_err(|error| StoreError::corrupt("cluster name", error))
+}
