@@ -1,0 +1,45 @@
+//! Why a repository does not give what an Assignment asks of it.
+
+/// Each message names the thing, the cause and, where there is one, the next step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GitError {
+    /// The ref has not been fetched yet: its Repository's task is at it, and
+    /// marks the Assignment dirty when it knows.
+    #[error("waiting for the first fetch of repository {repository:?}")]
+    NotFetched { repository: String },
+    /// The remote has no such branch or tag, or the server does not give the commit.
+    #[error("{r} does not exist in repository {repository:?}")]
+    NoSuchRef { repository: String, r: String },
+    /// A tag that names a tree or a blob.
+    #[error("{r} of repository {repository:?} does not name a commit")]
+    NotACommit { repository: String, r: String },
+    /// The ref of the Assignment names nothing at all.
+    #[error("the assignment's ref names no branch, tag or commit")]
+    EmptyRef,
+    /// The commit has no such folder.
+    #[error("there is no folder {path:?} at {revision} of repository {repository:?}{hint}")]
+    NoSuchPath {
+        repository: String,
+        path: String,
+        revision: String,
+        /// " (it is a file)", or empty.
+        hint: &'static str,
+    },
+    /// Something in the folder passes a bound or leaves it.
+    #[error("{path}: {cause}")]
+    Tree { path: String, cause: String },
+    /// The mirror on the hub's disk is not sound; its task rebuilds it.
+    #[error(
+        "the hub's mirror of repository {repository:?} is damaged and is being fetched again: {cause}"
+    )]
+    Mirror { repository: String, cause: String },
+}
+
+impl GitError {
+    pub(super) fn mirror(repository: &str, error: &git2::Error) -> Self {
+        Self::Mirror {
+            repository: repository.to_owned(),
+            cause: error.message().to_owned(),
+        }
+    }
+}
