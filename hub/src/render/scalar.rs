@@ -45,7 +45,8 @@ fn dotted(text: &str) -> Scalar {
     match text {
         ".nan" | ".NaN" | ".NAN" => Scalar::Float(f64::NAN),
         ".inf" | ".Inf" | ".INF" => Scalar::Float(f64::INFINITY),
-        _ => float(text),
+        _ if text.contains("__") || text.ends_with('_') || text.starts_with("._") => Scalar::Text,
+        _ => float(&text.replace('_', "")),
     }
 }
 
@@ -120,21 +121,28 @@ pub(super) fn to_json(scalar: Scalar, text: &str) -> Option<Value> {
         Scalar::Int(value) => Value::Number(value.into()),
         Scalar::Uint(value) => Value::Number(value.into()),
         Scalar::Float(value) => Value::Number(match whole(value) {
-            Some(whole) => whole.into(),
+            Some(whole) => whole,
             None => Number::from_f64(value)?,
         }),
         Scalar::Text => Value::String(text.to_owned()),
     })
 }
 
-/// `value` as an integer where it is one that an `f64` holds exactly.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "checked against the range just before"
-)]
-fn whole(value: f64) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i64)
+/// `value` without a fraction, as the integer that Go's encoder writes for it:
+/// its shortest digits, filled up with zeros.
+fn whole(value: f64) -> Option<Number> {
+    if value.fract() != 0.0 || value.abs() > 1e20 {
+        return None;
+    }
+    if value == 0.0 {
+        return Some(0.into());
+    }
+    let digits = value.to_string();
+    digits
+        .parse::<i64>()
+        .map(Number::from)
+        .or_else(|_| digits.parse::<u64>().map(Number::from))
+        .ok()
 }
 
 /// A scalar as the key of a map; `None` for what cannot be one.
@@ -155,4 +163,92 @@ pub(super) fn to_key(scalar: Scalar, text: &str) -> Option<String> {
         Scalar::Float(value) => (value as f32).to_string(),
         Scalar::Text => text.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row was checked against sigs.k8s.io/yaml v1.6.
+    #[test]
+    fn plain_scalars_mean_what_they_mean_to_kubectl() {
+        for (json, texts) in [
+            ("true", "y Y yes Yes YES true True TRUE on On ON"),
+            ("false", "n N no No NO false False FALSE off Off OFF"),
+            ("null", "~ null Null NULL"),
+            ("0", "0 00 -0 -0.0 0x0 0_0"),
+            (
+                "420",
+                "0644 0o644 0x1a4 0b110100100 420 +420 4_2_0 420.0 4.2e2",
+            ),
+            ("-8", "-010 -8 -0x8 -8.0"),
+            ("9", "09 9."),
+            ("1000", "1e3 1E3 1_000 1000.0 1e+3"),
+            ("0.5", "0.5 .5 +.5 5e-1"),
+            ("0.11", ".1_1"),
+            ("9223372036854775807", "9223372036854775807"),
+            ("9223372036854775808", "9223372036854775808"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("9223372036854776000", "+9223372036854775808"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("10000000000000000", "1e16"),
+        ] {
+            for text in texts.split(' ') {
+                let got = to_json(resolve(text), text).expect(text);
+                assert_eq!(got.to_string(), json, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_scalars_are_texts() {
+        for text in [
+            "yEs",
+            "tRUE",
+            "nULL",
+            "v1",
+            "1.2.3",
+            "2024-01-01",
+            "12:30",
+            "1Gi",
+            "500m",
+            "0x",
+            "0b2",
+            "1e400",
+            "+",
+            "-",
+            ".",
+            "1,000",
+            "_1",
+            "0x-1",
+            "e5",
+            ".e5",
+            "+-1",
+            "1e",
+            "--1",
+            ".1_",
+            "nan",
+            "inf",
+            "+inf",
+            "-nan",
+            "infinity",
+        ] {
+            assert_eq!(resolve(text), Scalar::Text, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_nothing() {
+        for text in [".nan", ".inf", "-.INF", "+.Inf"] {
+            assert_eq!(to_json(resolve(text), text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_are_texts_of_what_they_mean() {
+        for (text, key) in [("on", "true"), ("0x10", "16"), ("1.10", "1.1"), ("a", "a")] {
+            assert_eq!(to_key(resolve(text), text).as_deref(), Some(key), "{text}");
+        }
+        assert_eq!(to_key(Scalar::Null, "~"), None);
+    }
 }

@@ -32,7 +32,7 @@ pub(super) fn documents(text: &str, mut each: impl FnMut(Document) -> bool) {
     options.flow_nesting_limit = MAX_DEPTH;
     let mut parser = Parser::new_from_str_with_options(text, options);
     loop {
-        let document = match next_document(&mut parser) {
+        let document = match next_document(&mut parser, text) {
             Ok(None) => return,
             Ok(Some(document)) => document,
             Err(broken) => {
@@ -54,11 +54,18 @@ struct Broken {
     cause: String,
 }
 
-impl From<ScanError> for Broken {
-    fn from(error: ScanError) -> Self {
+impl Broken {
+    fn syntax(error: &ScanError, text: &str) -> Self {
+        let cause = error.info();
+        let mut line = error.marker().line().max(1);
+        // The parser names the line of the text that a tab would continue.
+        if cause.contains("tab") {
+            let indented = |l: &str| l.trim_start_matches(' ').starts_with('\t');
+            line += text.lines().skip(line - 1).position(indented).unwrap_or(0);
+        }
         Self {
-            line: error.marker().line().max(1),
-            cause: format!("not valid YAML: {}", error.info()),
+            line,
+            cause: format!("not valid YAML: {cause}"),
         }
     }
 }
@@ -70,10 +77,13 @@ fn broken(span: &Span, cause: impl Into<String>) -> Broken {
     }
 }
 
-fn next_document<'t>(parser: &mut Parser<'t, StrInput<'t>>) -> Result<Option<Document>, Broken> {
+fn next_document<'t>(
+    parser: &mut Parser<'t, StrInput<'t>>,
+    text: &str,
+) -> Result<Option<Document>, Broken> {
     let mut build: Option<Build> = None;
     while let Some(event) = parser.next_event() {
-        let (event, span) = event?;
+        let (event, span) = event.map_err(|error| Broken::syntax(&error, text))?;
         match event {
             Event::StreamEnd => return Ok(None),
             Event::DocumentStart(..) => build = Some(Build::default()),
@@ -406,7 +416,7 @@ fn meaning(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Meaning,
     };
     // Never the text itself: it may be a secret.
     let mismatch = || format!("the value is not what its tag !!{} says", tag.suffix());
-    match tag.core_suffix() {
+    match tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() {
         Some("int") => match resolve(text) {
             scalar @ (Scalar::Int(_) | Scalar::Uint(_)) => Ok(Meaning::Plain(scalar)),
             _ => Err(mismatch()),
