@@ -1,14 +1,52 @@
 //! Files that must be whole or absent: whoever reads one after a crash finds
 //! the old content or the new one, never a part.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Only the agent's own user: what stands in the data directory tells what
 /// runs in the cluster, and some of it is secret.
 pub const PRIVATE: u32 = 0o600;
+
+/// Makes the folder at `path` if it is not there, for the agent's own user, and
+/// removes the drafts that a crash left in it. Blocks.
+///
+/// # Errors
+/// What the file system says, with the path.
+pub fn folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(at(path))?;
+    sweep(path)
+}
+
+/// Holds `folder` for this process alone, as long as the file is kept. Goes
+/// with the process, however it ends. Blocks not.
+///
+/// # Errors
+/// Somebody else holds it, or what the file system says, with the path.
+pub fn lock(folder: &Path) -> io::Result<File> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE)
+        .open(&path)
+        .map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("another agent runs with {}", folder.display()),
+        )),
+        Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+    }
+}
 
 /// Replaces the file at `path` by `content`, durable when it returns. Blocks.
 ///
@@ -82,11 +120,7 @@ impl Drop for Draft {
 
 const DRAFT_SUFFIX: &str = ".draft";
 
-/// Removes the drafts that a crash left in `folder`.
-///
-/// # Errors
-/// What the file system says, with the path.
-pub fn sweep(folder: &Path) -> io::Result<()> {
+fn sweep(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -136,6 +170,16 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         sweep(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_held_by_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("another agent"), "{error}");
+        drop(held);
+        lock(dir.path()).unwrap();
     }
 
     #[test]

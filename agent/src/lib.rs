@@ -6,6 +6,15 @@
 //! latest desired state in a watch, the latest report of each Assignment.
 
 pub mod bundle;
+
+pub mod config;
 pub mod desired;
 pub mod disk;
+pub mod http;
+pub mod identity;
+pub mod kubeconfig;
+pub mod link;
+pub mod log;
+pub mod metrics;
 pub mod report;
+pub mod run;

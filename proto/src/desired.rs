@@ -10,19 +10,30 @@ use crate::v1::{DesiredItem, Report, Tombstone};
 /// The digest of a whole desired state. `items` and `tombstones` in any order.
 #[must_use]
 pub fn desired_digest(items: &[DesiredItem], tombstones: &[Tombstone]) -> Digest {
-    let mut parts: Vec<(&str, Vec<u8>)> = items
-        .iter()
-        .map(|i| (i.assignment.as_str(), i.encode_to_vec()))
-        .chain(
-            tombstones
-                .iter()
-                .map(|t| (t.assignment.as_str(), Vec::new())),
-        )
-        .collect();
+    digest_of_parts(
+        items
+            .iter()
+            .map(|i| (i.assignment.as_str(), i.encode_to_vec()))
+            .chain(
+                tombstones
+                    .iter()
+                    .map(|t| (t.assignment.as_str(), Vec::new())),
+            ),
+    )
+}
+
+/// [`desired_digest`] over encoded items: each Assignment with its item as it
+/// came over the wire, a tombstone with nothing. So a receiver that does not
+/// know every field of an item computes the same digest as the sender.
+#[must_use]
+pub fn digest_of_parts<'a, B: AsRef<[u8]> + Ord>(
+    parts: impl IntoIterator<Item = (&'a str, B)>,
+) -> Digest {
+    let mut parts: Vec<(&str, B)> = parts.into_iter().collect();
     parts.sort_unstable();
     let mut hash = Sha256::new();
-    for (assignment, item) in parts {
-        for bytes in [assignment.as_bytes(), &item] {
+    for (assignment, item) in &parts {
+        for bytes in [assignment.as_bytes(), item.as_ref()] {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         }

@@ -8,7 +8,7 @@
 
 pub mod bundle;
 pub mod client;
-mod codec;
+pub mod codec;
 pub mod desired;
 pub mod manifest;
 pub mod names;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use lockstep_proto::Digest;
 use lockstep_proto::bundle::{BundleHash, IndexEntry, ObjectKey};
 use lockstep_proto::v1::{BundleEntry, ObjectRef};
@@ -104,20 +104,24 @@ impl BundleFile {
     }
 
     fn error(&self, error: io::Error) -> BundleError {
-        let digest = self.digest;
-        match error.kind() {
-            io::ErrorKind::InvalidData
-            | io::ErrorKind::UnexpectedEof
-            // What zstd says of a stream that is none.
-            | io::ErrorKind::Other => BundleError::Damaged {
-                digest,
-                cause: error.to_string(),
-            },
-            _ => BundleError::Disk {
-                digest,
-                source: error,
-            },
-        }
+        self::error(self.digest, error)
+    }
+}
+
+/// Tells damage from a disk that does not work.
+pub(super) fn error(digest: Digest, error: io::Error) -> BundleError {
+    match error.kind() {
+        io::ErrorKind::InvalidData
+        | io::ErrorKind::UnexpectedEof
+        // What zstd says of a stream that is none.
+        | io::ErrorKind::Other => BundleError::Damaged {
+            digest,
+            cause: error.to_string(),
+        },
+        _ => BundleError::Disk {
+            digest,
+            source: error,
+        },
     }
 }
 
@@ -143,27 +147,58 @@ impl Iterator for Entries {
     }
 }
 
-/// A varint, or nothing at the end of the stream.
+/// A length, or nothing at the end of the stream.
 fn read_length(stream: &mut impl Read) -> io::Result<Option<usize>> {
-    let mut length = 0_usize;
-    for shift in (0..).step_by(7) {
+    let mut length = Length::default();
+    loop {
         let mut byte = [0];
         match stream.read(&mut byte)? {
-            0 if shift == 0 => return Ok(None),
+            0 if length.bytes == 0 => return Ok(None),
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => length |= usize::from(byte[0] & 0x7f) << shift,
-        }
-        if length > limits::OBJECT_BYTES + ENTRY_OVERHEAD || shift > 28 {
-            break;
-        }
-        if byte[0] & 0x80 == 0 {
-            return Ok(Some(length));
+            _ => {
+                if let Some(length) = length.push(byte[0])? {
+                    return Ok(Some(length));
+                }
+            }
         }
     }
-    Err(invalid(format!(
-        "an object is larger than {} bytes",
-        limits::OBJECT_BYTES
-    )))
+}
+
+/// Takes the first entry off `buffer`, if it is there completely.
+pub(super) fn split(buffer: &mut BytesMut) -> io::Result<Option<(IndexEntry, Bytes)>> {
+    let mut length = Length::default();
+    for byte in buffer.iter() {
+        if let Some(size) = length.push(*byte)? {
+            let framing = length.bytes;
+            if buffer.len() < framing + size {
+                return Ok(None);
+            }
+            buffer.advance(framing);
+            return decode(buffer.split_to(size).freeze()).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// A varint that bounds an entry, byte by byte.
+#[derive(Default)]
+struct Length {
+    value: usize,
+    bytes: usize,
+}
+
+impl Length {
+    fn push(&mut self, byte: u8) -> io::Result<Option<usize>> {
+        self.value |= usize::from(byte & 0x7f) << (7 * self.bytes);
+        self.bytes += 1;
+        if self.value > limits::OBJECT_BYTES + ENTRY_OVERHEAD || self.bytes > 4 {
+            return Err(invalid(format!(
+                "an object is larger than {} bytes",
+                limits::OBJECT_BYTES
+            )));
+        }
+        Ok((byte & 0x80 == 0).then_some(self.value))
+    }
 }
 
 fn decode(buffer: Bytes) -> io::Result<(IndexEntry, Bytes)> {
@@ -181,7 +216,7 @@ fn decode(buffer: Bytes) -> io::Result<(IndexEntry, Bytes)> {
         key,
         sha256: Digest(sha256),
     };
-    Ok((entry, json.into()))
+    Ok((entry, json))
 }
 
 /// Whether `json` is what `entry` says.
@@ -196,7 +231,7 @@ fn check(entry: &IndexEntry, json: &[u8]) -> io::Result<()> {
     }
 }
 
-fn invalid(cause: String) -> io::Error {
+pub(super) fn invalid(cause: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, cause)
 }
 
@@ -245,7 +280,7 @@ impl Writer {
         let message = BundleEntry {
             object: Some(ObjectRef::from(entry.key.clone())),
             sha256: entry.sha256.0.to_vec().into(),
-            json: json.into(),
+            json: json,
         };
         io::Write::write_all(&mut self.stream, &message.encode_length_delimited_to_vec())?;
         self.last = Some(entry.key);

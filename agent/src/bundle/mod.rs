@@ -3,7 +3,9 @@
 //! Bundle in memory, and nothing is handed out that does not have the digest
 //! that was asked for.
 
+mod fetch;
 mod file;
+mod store;
 
 use std::collections::HashSet;
 
@@ -11,6 +13,7 @@ use futures::future::BoxFuture;
 use lockstep_proto::Digest;
 
 pub use file::{BundleFile, Writer};
+pub use store::Store;
 
 /// Where the engine gets Bundles from.
 pub trait BundleSource: Send + Sync {
