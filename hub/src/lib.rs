@@ -8,5 +8,6 @@ pub mod private_file;
 pub mod render;
 pub mod secret;
 pub mod signal;
+pub mod status;
 pub mod store;
 pub mod transport;

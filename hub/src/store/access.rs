@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lockstep_proto::{Digest, v1};
 use prost::Message as _;
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Row, params};
 
 use super::{AccessTokenRow, CredentialRow, JoinTokenRow, Store, StoreError, Tx};
 
@@ -37,20 +37,6 @@ impl JoinTokenRow {
 const TOKEN: &str = "SELECT id, hash, cluster, labels, created_at, expires_at, used_at, revoked_at FROM join_tokens";
 
 impl Tx<'_> {
-    pub fn join_token_by_hash(&self, hash: &Digest) -> Result<Option<JoinTokenRow>, StoreError> {
-        let mut statement = self.0.prepare_cached(&format!("{TOKEN} WHERE hash = ?1"))?;
-        let mut rows = statement.query([hash.0])?;
-        rows.next()?.map(join_token).transpose()
-    }
-
-    /// Marks a token as used. In the transaction that found it live.
-    pub fn use_join_token(&self, id: &str, now: i64) -> Result<(), StoreError> {
-        self.0
-            .prepare_cached("UPDATE join_tokens SET used_at = ?2 WHERE id = ?1")?
-            .execute(params![id, now])?;
-        Ok(())
-    }
-
     pub fn put_join_token(&self, token: &JoinTokenRow) -> Result<(), StoreError> {
         let labels = v1::JoinTokenSpec {
             cluster: String::new(),
@@ -59,8 +45,9 @@ impl Tx<'_> {
         self.0
             .prepare_cached(
                 "INSERT OR REPLACE INTO join_tokens
-                   (id, hash, cluster, labels, created_at, expires_at, used_at, revoked_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                   (id, hash, cluster, labels, created_at, expires_at, used_at, revoked_at,
+                    used_by, used_identity)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 token.id,
@@ -70,19 +57,11 @@ impl Tx<'_> {
                 token.created_at,
                 token.expires_at,
                 token.used_at,
-                token.revoked_at
+                token.revoked_at,
+                token.used_by.map(|key| key.0),
+                token.used_identity
             ])?;
         Ok(())
-    }
-
-    pub fn revoke_join_token(&self, id: &str, now: i64) -> Result<bool, StoreError> {
-        Ok(self
-            .0
-            .prepare_cached(
-                "UPDATE join_tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1",
-            )?
-            .execute(params![id, now])?
-            > 0)
     }
 
     pub fn delete_join_token(&self, id: &str) -> Result<bool, StoreError> {
@@ -166,22 +145,21 @@ impl Store {
         .await
     }
 
-    pub async fn access_token(&self, hash: Digest) -> Result<Option<AccessTokenRow>, StoreError> {
-        self.read(move |tx| {
-            Ok(tx
+    /// All access tokens: there are few.
+    pub async fn access_tokens(&self) -> Result<Vec<AccessTokenRow>, StoreError> {
+        self.read(|tx| {
+            let mut statement = tx
                 .0
-                .prepare_cached(
-                    "SELECT id, hash, subject, created_at FROM access_tokens WHERE hash = ?1",
-                )?
-                .query_row([hash.0], |row| {
-                    Ok(AccessTokenRow {
-                        id: row.get(0)?,
-                        hash: Digest(row.get(1)?),
-                        subject: row.get(2)?,
-                        created_at: row.get(3)?,
-                    })
+                .prepare("SELECT id, hash, subject, created_at FROM access_tokens ORDER BY id")?;
+            let rows = statement.query_map([], |row| {
+                Ok(AccessTokenRow {
+                    id: row.get(0)?,
+                    hash: Digest(row.get(1)?),
+                    subject: row.get(2)?,
+                    created_at: row.get(3)?,
                 })
-                .optional()?)
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -215,5 +193,7 @@ fn join_token(row: &Row<'_>) -> Result<JoinTokenRow, StoreError> {
         expires_at: row.get(5)?,
         used_at: row.get(6)?,
         revoked_at: row.get(7)?,
+        used_by: row.get::<_, Option<[u8; 32]>>(8)?.map(Digest),
+        used_identity: row.get(9)?,
     })
 }

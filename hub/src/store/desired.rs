@@ -62,6 +62,13 @@ impl Tx<'_> {
                 continue;
             }
             self.set_version(cluster, one.version)?;
+            if !one.forgotten.is_empty() {
+                self.0
+                    .prepare_cached(
+                        "UPDATE cluster_state SET forgotten_version = ?2 WHERE cluster = ?1",
+                    )?
+                    .execute(params![cluster.as_str(), signed(one.version)])?;
+            }
             touched.push(one);
         }
         Ok(touched)
@@ -70,7 +77,7 @@ impl Tx<'_> {
     fn change_one(&self, change: &DesiredChange, one: &mut Touched) -> Result<(), StoreError> {
         let now = self.desired_row(change.cluster.as_str(), &change.assignment)?;
         let row = match (&change.change, now) {
-            (Change::Forget, Some(now)) if now.tombstone => {
+            (Change::Forget { version }, Some(now)) if now.tombstone && now.version <= *version => {
                 self.0
                     .prepare_cached("DELETE FROM desired WHERE cluster = ?1 AND assignment = ?2")?
                     .execute([change.cluster.as_str(), &change.assignment])?;

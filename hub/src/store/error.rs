@@ -54,7 +54,7 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 impl StoreError {
-    pub(in crate::store) fn corrupt(what: &'static str, cause: impl ToString) -> Self {
+    pub(crate) fn corrupt(what: &'static str, cause: impl ToString) -> Self {
         Self::Corrupt {
             what,
             cause: cause.to_string(),

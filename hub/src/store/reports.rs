@@ -1,5 +1,6 @@
 //! Reports: the latest of each cluster on each assignment that it is told of.
 
+use lockstep_proto::desired::report_digest;
 use lockstep_proto::{ClusterName, v1};
 use prost::Message as _;
 use rusqlite::params;
@@ -21,13 +22,23 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Stores a report. False, and nothing stored, where the cluster has no
-    /// desired row of that assignment: what nobody asked for is not kept.
+    /// Stores a report, unless its content is what is stored. False, and
+    /// nothing stored, where the cluster has no desired row of that
+    /// assignment: what nobody asked for is not kept.
     pub fn put_report(
         &self,
         cluster: &ClusterName,
         report: &v1::Report,
     ) -> Result<bool, StoreError> {
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT body FROM reports WHERE cluster = ?1 AND assignment = ?2")?;
+        let mut rows = statement.query([cluster.as_str(), &report.assignment])?;
+        if let Some(row) = rows.next()?
+            && report_digest(&decode(row, 0)?) == report_digest(report)
+        {
+            return Ok(true);
+        }
         Ok(self
             .0
             .prepare_cached(

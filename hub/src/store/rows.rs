@@ -24,6 +24,8 @@ pub struct ResourceRow {
 pub struct ClusterState {
     pub cluster: ClusterName,
     pub desired_version: u64,
+    /// The version at which a row of its desired state was last dropped.
+    pub forgotten_version: u64,
     pub agent_version: String,
     pub kubernetes_version: String,
     /// Milliseconds since the epoch; none if it never connected.
@@ -68,9 +70,10 @@ pub enum Change {
     },
     /// Remove it. Without effect where the cluster has no row.
     Tombstone,
-    /// The tombstone is done: drop its row, and the report with it. Without
-    /// effect on a row that is no tombstone.
-    Forget,
+    /// The tombstone that the cluster's desired state held at `version` is
+    /// done: drop its row, and the report with it. Without effect on a row
+    /// that is no tombstone, or one that was written later.
+    Forget { version: u64 },
 }
 
 /// What a change of the desired state came to, for one cluster.
@@ -113,6 +116,10 @@ pub struct JoinTokenRow {
     pub created_at: i64,
     pub expires_at: i64,
     pub used_at: Option<i64>,
+    /// Digest of the public key that it was traded for, and the identity that
+    /// the key's certificates carry.
+    pub used_by: Option<Digest>,
+    pub used_identity: String,
     pub revoked_at: Option<i64>,
 }
 

@@ -177,6 +177,12 @@ impl Store {
             .await
     }
 
+    /// Writes what the hub saw of clusters: see [`Tx::put_seen`].
+    pub async fn put_seen(&self, states: Vec<ClusterState>) -> Result<(), StoreError> {
+        self.write(move |tx| states.iter().try_for_each(|state| tx.put_seen(state)))
+            .await
+    }
+
     pub async fn setting(&self, key: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(move |tx| tx.setting(key)).await
     }
@@ -187,7 +193,7 @@ impl Store {
 }
 
 const CLUSTER_STATE: &str = "SELECT cluster, desired_version, agent_version, kubernetes_version,
-    last_seen, online, identity FROM cluster_state";
+    last_seen, online, identity, forgotten_version FROM cluster_state";
 
 fn cluster_state(row: &Row<'_>) -> Result<ClusterState, StoreError> {
     Ok(ClusterState {
@@ -198,5 +204,6 @@ fn cluster_state(row: &Row<'_>) -> Result<ClusterState, StoreError> {
         last_seen: row.get(4)?,
         online: row.get(5)?,
         identity: row.get(6)?,
+        forgotten_version: super::rows::unsigned(row.get(7)?),
     })
 }

@@ -13,10 +13,13 @@ CREATE TABLE resources (
 ) STRICT, WITHOUT ROWID;
 
 -- What the hub knows of each Cluster resource. `online`: a session was open
--- when the hub last wrote; `identity`: the one that a certificate must carry.
+-- when the hub last wrote; `identity`: the one that a certificate must carry;
+-- `forgotten_version`: the version at which a desired row was last dropped, so
+-- that no delta since an older one is right.
 CREATE TABLE cluster_state (
   cluster            TEXT    NOT NULL PRIMARY KEY,
   desired_version    INTEGER NOT NULL DEFAULT 0,
+  forgotten_version  INTEGER NOT NULL DEFAULT 0,
   agent_version      TEXT    NOT NULL DEFAULT '',
   kubernetes_version TEXT    NOT NULL DEFAULT '',
   last_seen          INTEGER,
@@ -88,6 +91,8 @@ CREATE TABLE objects (
   body   BLOB NOT NULL
 ) STRICT;
 
+-- `used_by`: digest of the public key that it was traded for, `used_identity`
+-- the identity that key got: an answer that was lost can be given again.
 CREATE TABLE join_tokens (
   id         TEXT    NOT NULL PRIMARY KEY,
   hash       BLOB    NOT NULL UNIQUE,
@@ -96,6 +101,8 @@ CREATE TABLE join_tokens (
   created_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
   used_at    INTEGER,
+  used_by    BLOB,
+  used_identity TEXT NOT NULL DEFAULT '',
   revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
 

@@ -1,0 +1,170 @@
+//! What is shown of an assignment on a cluster, and how it counts. Pure; both
+//! come from one verdict, so that a table and the sums under it agree.
+
+use std::sync::Arc;
+
+use lockstep_proto::v1::{self, connection, health, sync};
+
+use super::counts::{Tally, worse_health, worse_sync};
+use super::model::{Assignment, Cluster, Row, Seen};
+
+/// What a cluster last said, held against what it should run.
+struct Verdict {
+    sync: sync::Status,
+    health: health::Status,
+}
+
+fn verdict(row: Option<&Row>) -> Verdict {
+    let Some((row, seen)) = row.and_then(|row| Some((row, row.report.as_deref()?))) else {
+        // Never reported, and not yet told of it, are both not known. What is
+        // being removed is at work, whether or not it was ever reported.
+        return Verdict {
+            sync: match row {
+                Some(row) if row.tombstone => sync::Status::Applying,
+                _ => sync::Status::Unknown,
+            },
+            health: health::Status::Unknown,
+        };
+    };
+    let sync = if row.tombstone {
+        // A failure of the removal itself names no target.
+        match seen.sync {
+            sync::Status::Failed if seen.target.is_none() => sync::Status::Failed,
+            _ => sync::Status::Applying,
+        }
+    } else if seen.target == Some(row.digest) {
+        match seen.sync {
+            sync::Status::Unspecified => sync::Status::Unknown,
+            // Not a claim that can be true: something else is applied.
+            sync::Status::Synced if seen.applied != seen.target => sync::Status::OutOfSync,
+            said => said,
+        }
+    } else if seen.sync == sync::Status::Applying {
+        sync::Status::Applying
+    } else {
+        sync::Status::OutOfSync
+    };
+    Verdict {
+        sync,
+        health: match seen.health {
+            health::Status::Unspecified => health::Status::Unknown,
+            said => said,
+        },
+    }
+}
+
+/// How a cluster counts for an assignment that reaches it.
+pub(super) fn row_tally(cluster: &Cluster, assignment: &str) -> Tally {
+    let Verdict { sync, health } = verdict(cluster.row(assignment));
+    Tally {
+        sync,
+        health,
+        connection: cluster.connection,
+    }
+}
+
+/// How a cluster counts as a whole: by its worst assignment, among those that
+/// reach it and those that it still has.
+pub(super) fn cluster_tally(cluster: &Cluster, reached: &[Arc<str>]) -> Tally {
+    let mut whole = Tally {
+        sync: sync::Status::Synced,
+        health: health::Status::Healthy,
+        connection: cluster.connection,
+    };
+    for name in all_names(cluster, reached) {
+        let Verdict { sync, health } = verdict(cluster.row(name));
+        whole.sync = worse_sync(whole.sync, sync);
+        whole.health = worse_health(whole.health, health);
+    }
+    whole
+}
+
+/// Assignments that a cluster has a row for or should have, sorted.
+pub(super) fn all_names<'a>(
+    cluster: &'a Cluster,
+    reached: &'a [Arc<str>],
+) -> impl Iterator<Item = &'a Arc<str>> {
+    let mut rows = cluster.rows.iter().map(|row| &row.assignment).peekable();
+    let mut reached = reached.iter().peekable();
+    std::iter::from_fn(move || match (rows.peek(), reached.peek()) {
+        (Some(row), Some(reach)) if row == reach => {
+            rows.next();
+            reached.next()
+        }
+        (Some(row), Some(reach)) if row < reach => rows.next(),
+        (_, Some(_)) => reached.next(),
+        (_, None) => rows.next(),
+    })
+}
+
+/// What is shown of an assignment on a cluster. `assignment` is none where the
+/// resource does not exist any more.
+pub(super) fn state(
+    cluster: &Cluster,
+    name: &str,
+    assignment: Option<&Assignment>,
+) -> v1::AssignmentState {
+    let row = cluster.row(name);
+    let Verdict { sync, health } = verdict(row);
+    let mut state = v1::AssignmentState {
+        name: name.to_owned(),
+        sync: sync.into(),
+        health: health.into(),
+        stale: cluster.connection == connection::Status::Offline,
+        ..v1::AssignmentState::default()
+    };
+    let Some(row) = row else {
+        state.message = waiting(assignment);
+        return state;
+    };
+    state.removing = row.tombstone;
+    if !row.tombstone {
+        state.desired_digest = row.digest.to_string();
+        state.desired_revision = revision_of(row, assignment);
+    }
+    if let Some(seen) = row.report.as_deref() {
+        fill(&mut state, row, seen);
+    }
+    if assignment.is_none() && !row.tombstone {
+        state.message = format!(
+            "there is no Assignment named {name:?} any more, and nobody asked to remove it: \
+             what is on the cluster stays. Apply the Assignment again, or apply and delete it"
+        );
+    }
+    state
+}
+
+fn waiting(assignment: Option<&Assignment>) -> String {
+    match assignment {
+        Some(assignment) if !assignment.state.message.is_empty() => {
+            assignment.state.message.clone()
+        }
+        _ => "waiting for the first render".to_owned(),
+    }
+}
+
+/// The Assignment's own revision where its content is what the cluster should
+/// run: a commit beside the path changes the revision and nothing else.
+fn revision_of(row: &Row, assignment: Option<&Assignment>) -> String {
+    match assignment {
+        Some(a) if a.state.digest == Some(row.digest) => a.state.revision.clone(),
+        _ => row.revision.to_string(),
+    }
+}
+
+fn fill(state: &mut v1::AssignmentState, row: &Row, seen: &Seen) {
+    if let Some(applied) = seen.applied {
+        state.applied_digest = applied.to_string();
+        state.applied_revision = if !row.tombstone && applied == row.digest {
+            state.desired_revision.clone()
+        } else {
+            seen.applied_revision.to_string()
+        };
+    }
+    state.objects = seen.objects;
+    state.drifted = seen.drifted;
+    state.message = seen.message.to_string();
+    state.observed_at = seen.observed_at;
+    state.problems = seen.problems.to_vec();
+    state.more_problems = seen.more_problems;
+}
