@@ -1,0 +1,62 @@
+//! Request bodies: bounded, JSON or YAML.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use crate::status::Status;
+
+/// What the real server takes.
+const MOST_BODY_BYTES: usize = 3 << 20;
+
+pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Status> {
+    match Limited::new(body, MOST_BODY_BYTES).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Status::too_large(MOST_BODY_BYTES))
+        }
+        Err(error) => Err(Status::bad_request(format!(
+            "the body could not be read: {error}"
+        ))),
+    }
+}
+
+/// The media type of a body, without parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let text = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    text.split(';').next().unwrap_or("").trim().to_lowercase()
+}
+
+/// Reads an object.
+pub(crate) fn parse(bytes: &[u8], media_type: &str) -> Result<Value, Status> {
+    match media_type {
+        "" | "application/json" => json(bytes),
+        "application/yaml" | "text/yaml" => yaml(bytes),
+        other => Err(Status::unsupported_media(
+            other,
+            &["application/json", "application/yaml"],
+        )),
+    }
+}
+
+pub(crate) fn json(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Status::bad_request(format!("couldn't get object from the body: {error}")))
+}
+
+/// YAML, of which JSON is a part.
+pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, Status> {
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Status::bad_request("error decoding YAML: the body is not UTF-8"))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))
+}
