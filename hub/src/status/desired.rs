@@ -199,6 +199,21 @@ impl Fleet {
         })
     }
 
+    /// The version of a cluster's desired state; none where it does not exist.
+    #[must_use]
+    pub fn desired_version(&self, cluster: &ClusterName) -> Option<u64> {
+        self.read(|model| Some(model.clusters.get(cluster.as_str())?.desired_version))
+    }
+
+    /// What a cluster is told of one assignment, a tombstone included.
+    #[must_use]
+    pub fn desired_row(&self, cluster: &ClusterName, assignment: &str) -> Option<DesiredRow> {
+        self.read(|model| {
+            let (name, cluster) = model.clusters.get_key_value(cluster.as_str())?;
+            Some(cluster.row(assignment)?.to_desired(name))
+        })
+    }
+
     /// The rows of an assignment on every cluster that has one, whether or
     /// not the assignment still reaches it.
     #[must_use]

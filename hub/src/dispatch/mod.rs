@@ -1,0 +1,149 @@
+//! The agents' end of the hub: tells each cluster its desired state, hands out
+//! the Bundles that it is assigned, and takes its reports.
+//!
+//! What comes in are calls over connections whose client certificate
+//! `transport` has verified; every one is checked against the cluster's
+//! identity of this moment. What a cluster may have is read from `status` when
+//! it is sent, so there is nothing here that could be out of date, and what
+//! reports say goes there. Nothing here decides who gets what.
+
+mod fetch;
+mod intake;
+mod link;
+mod pack;
+mod packs;
+mod parts;
+mod peer;
+mod position;
+mod registry;
+mod service;
+mod session;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lockstep_proto::v1::agent_service_server::AgentServiceServer;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::pki::Pki;
+use crate::status::Fleet;
+
+use intake::Intake;
+use link::Cut;
+use packs::Packs;
+use registry::{Registry, SILENCE, SWEEP};
+use service::Agents;
+use view::View;
+
+/// Larger than any request of an agent: a session's messages have at most
+/// 4 KiB, and a signing request little more.
+const REQUEST_LIMIT: usize = 16 << 10;
+
+/// What dispatch is made of. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatch(Arc<Shared>);
+
+struct Shared {
+    view: View,
+    registry: Registry<View>,
+    intake: Intake,
+    packs: Packs,
+    pki: Pki,
+    metrics: Metrics,
+}
+
+impl Dispatch {
+    /// Starts serving the agents of `fleet`, until `cancel`. `scratch` is a
+    /// folder for bundles on their way out.
+    #[must_use]
+    pub fn start(
+        fleet: Fleet,
+        pki: Pki,
+        metrics: Metrics,
+        scratch: PathBuf,
+        tracker: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let store = fleet.store().clone();
+        let view = View::new(fleet);
+        let shared = Arc::new(Shared {
+            registry: Registry::new(view.clone()),
+            intake: Intake::default(),
+            packs: Packs::new(store, scratch),
+            view,
+            pki,
+            metrics,
+        });
+        let ledger = view::Ledger(Arc::clone(&shared));
+        tracker.spawn(shared.intake.clone().run(ledger, cancel.clone()));
+        tracker.spawn(Arc::clone(&shared).wake(cancel.clone()));
+        tracker.spawn(Arc::clone(&shared).sweep(cancel.clone()));
+        Self(shared)
+    }
+
+    /// The gRPC service, for the listener.
+    #[must_use]
+    pub fn service(&self) -> AgentServiceServer<Agents> {
+        AgentServiceServer::new(Agents(Arc::clone(&self.0)))
+            .max_decoding_message_size(REQUEST_LIMIT)
+    }
+
+    /// How many agents are connected.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.0.registry.live()
+    }
+}
+
+impl Shared {
+    /// Wakes the sessions of clusters that something happened to, and ends
+    /// those of clusters that are gone.
+    async fn wake(self: Arc<Self>, cancel: CancellationToken) {
+        let dirty = self.view.dirty();
+        loop {
+            let clusters = tokio::select! {
+                clusters = dirty.take() => clusters,
+                () = cancel.cancelled() => break,
+            };
+            for cluster in clusters {
+                let Some(link) = self.registry.get(&cluster) else {
+                    continue;
+                };
+                if self.view.has_identity(&cluster, &link.identity) {
+                    link.wake();
+                } else {
+                    self.registry.cut(&link, Cut::Revoked);
+                }
+            }
+        }
+        self.registry.shut_down();
+    }
+
+    /// Looks for sessions that have gone silent. Time in which the hub itself
+    /// did not listen does not count against anybody.
+    async fn sweep(self: Arc<Self>, cancel: CancellationToken) {
+        let silence = u32::try_from(SILENCE.as_secs()).unwrap_or(u32::MAX);
+        let mut deaf_until = self.registry.now();
+        loop {
+            let before = tokio::time::Instant::now();
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP) => {}
+                () = cancel.cancelled() => return,
+            }
+            let now = self.registry.now();
+            if self.intake.full() || before.elapsed() > SWEEP * 3 {
+                deaf_until = now;
+            }
+            let patience = now.saturating_sub(silence);
+            self.registry
+                .sweep(if deaf_until > patience { 0 } else { patience });
+            self.packs.trim();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

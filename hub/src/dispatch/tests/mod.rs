@@ -1,0 +1,5 @@
+//! Sessions and fetches as an agent sees them, over gRPC on a socket.
+
+mod bundles;
+mod sessions;
+mod world;

@@ -1,0 +1,135 @@
+//! What dispatch reads of the fleet and says to it.
+
+use std::sync::Arc;
+
+use lockstep_proto::{ClusterName, Digest, v1};
+
+use super::registry::Presence;
+use super::{Shared, intake, link::Link};
+use crate::signal::Dirty;
+use crate::status::{Desired, Fleet};
+use crate::store::{Change, DesiredChange, DesiredRow, StoreError};
+use crate::transport::PeerIdentity;
+
+/// The fleet as the agents see it. Cheap to clone.
+#[derive(Clone)]
+pub struct View(Fleet);
+
+impl View {
+    pub fn new(fleet: Fleet) -> Self {
+        Self(fleet)
+    }
+
+    /// Clusters to look at again.
+    pub fn dirty(&self) -> Dirty<ClusterName> {
+        self.0.dirty_clusters().clone()
+    }
+
+    /// Whether `peer` speaks for its cluster now.
+    pub fn is_current(&self, peer: &PeerIdentity) -> bool {
+        self.has_identity(&peer.cluster, &peer.identity)
+    }
+
+    pub fn has_identity(&self, cluster: &ClusterName, identity: &str) -> bool {
+        !identity.is_empty()
+            && self
+                .0
+                .identity(cluster)
+                .is_some_and(|now| *now == *identity)
+    }
+
+    /// The version of a cluster's desired state; none where there is no such cluster.
+    pub fn version(&self, cluster: &ClusterName) -> Option<u64> {
+        self.0.desired_version(cluster)
+    }
+
+    /// A cluster's desired state.
+    pub fn wanted(&self, cluster: &ClusterName) -> Option<Desired> {
+        self.0.desired(cluster)
+    }
+
+    pub async fn raise_version(
+        &self,
+        cluster: &ClusterName,
+        at_least: u64,
+    ) -> Result<(), StoreError> {
+        self.0.raise_version(cluster, at_least).await.map(drop)
+    }
+
+    /// What the hub holds of a cluster's reports.
+    pub fn held_reports(&self, cluster: &ClusterName) -> Vec<v1::HeldReport> {
+        self.0.held_reports(cluster)
+    }
+
+    /// Whether the cluster is told of the assignment that it reports on.
+    pub fn expects(&self, cluster: &ClusterName, report: &v1::Report) -> bool {
+        self.0.desired_row(cluster, &report.assignment).is_some()
+    }
+
+    /// Whether the cluster may have the Bundle `digest` now.
+    pub fn is_assigned(&self, cluster: &ClusterName, digest: Digest) -> bool {
+        self.0.is_assigned(cluster, &digest)
+    }
+
+    /// Something was heard of the cluster's agent.
+    pub fn heard(&self, cluster: &ClusterName) {
+        self.0.heartbeat(cluster);
+    }
+}
+
+impl Presence for View {
+    fn opened(&self, cluster: &ClusterName, hello: &v1::Hello) {
+        self.0
+            .session_opened(cluster, &hello.agent_version, &hello.kubernetes_version);
+    }
+
+    fn closed(&self, cluster: &ClusterName) {
+        self.0.session_closed(cluster);
+    }
+}
+
+/// Where reports go: the fleet, after a look at who speaks.
+pub struct Ledger(pub Arc<Shared>);
+
+impl intake::Ledger for Ledger {
+    fn speaks(&self, link: &Link) -> bool {
+        self.0.registry.speaks(link)
+    }
+
+    async fn store(&self, reports: Vec<(ClusterName, v1::Report)>) -> Result<(), StoreError> {
+        let fleet = &self.0.view.0;
+        let (removed, reports): (Vec<_>, Vec<_>) =
+            reports.into_iter().partition(|(_, report)| report.removed);
+        let forgotten: Vec<_> = removed
+            .into_iter()
+            .filter_map(|(cluster, report)| {
+                let row = fleet.desired_row(&cluster, &report.assignment)?;
+                let version = done(&report, &row)?;
+                Some(DesiredChange {
+                    cluster,
+                    assignment: row.assignment,
+                    change: Change::Forget { version },
+                })
+            })
+            .collect();
+        if !reports.is_empty() {
+            let count = reports.len();
+            fleet.reports(reports).await?;
+            self.0.metrics.reports_stored(count);
+        }
+        if !forgotten.is_empty() {
+            fleet.change_desired(forgotten).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Up to which version the report says that the tombstone in `row` is done.
+/// An agent that does not say means the one that stands.
+fn done(report: &v1::Report, row: &DesiredRow) -> Option<u64> {
+    let version = match report.tombstone_version {
+        0 => row.version,
+        version => version,
+    };
+    (row.tombstone && row.version <= version).then_some(version)
+}
