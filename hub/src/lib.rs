@@ -1,6 +1,7 @@
 //! The hub: git -> render -> rollout -> dispatch -> status, over one store.
 //! Each module is a room that does one thing; `serve` wires them.
 
+pub mod api;
 pub mod dispatch;
 pub mod git;
 pub mod metrics;

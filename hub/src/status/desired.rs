@@ -137,8 +137,11 @@ impl Fleet {
                 move |version: &Option<u64>| {
                     let Some(version) = *version else { return };
                     fleet.change(|model| {
-                        if let Some(cluster) = model.clusters.get_mut(name.as_str()) {
+                        if let Some(cluster) = model.clusters.get_mut(name.as_str())
+                            && cluster.desired_version < version
+                        {
                             cluster.desired_version = version;
+                            cluster.forgotten_version = version;
                         }
                     });
                 },

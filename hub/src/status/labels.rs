@@ -1,6 +1,4 @@
-//! Labels, and the selectors that match them, by the rules of Kubernetes: the
-//! `LabelSelector` that a ClusterGroup writes, and the text form that people
-//! type after `-l`.
+//! Labels, and the selectors that match them, by the rules of Kubernetes.
 
 use std::sync::Arc;
 
@@ -43,29 +41,26 @@ impl Labels {
 
 /// What a label must be for a selector to match.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Requirement {
+pub(super) enum Requirement {
     In(String, Vec<String>),
     /// Also matches where the label is absent.
     NotIn(String, Vec<String>),
     Exists(String),
     DoesNotExist(String),
+    /// The label is a whole number, and larger.
+    GreaterThan(String, i64),
+    LessThan(String, i64),
 }
 
 /// All requirements must hold; none match everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
 
-/// Why a text is not a label selector.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{selector:?} is not a label selector: {cause}. Write it like \"env=prod,region in (eu,us),!edge\""
-)]
-pub struct SelectorError {
-    pub selector: String,
-    pub cause: String,
-}
-
 impl Selector {
+    pub(super) fn new(requirements: Vec<Requirement>) -> Self {
+        Self(requirements)
+    }
+
     /// The selector of a group whose spec has been checked.
     pub(super) fn of_group(selector: Option<&v1::LabelSelector>) -> Self {
         let Some(selector) = selector else {
@@ -109,8 +104,14 @@ impl Selector {
             }
             Requirement::Exists(key) => get(key).is_some(),
             Requirement::DoesNotExist(key) => get(key).is_none(),
+            Requirement::GreaterThan(key, bound) => number(get(key)).is_some_and(|n| n > *bound),
+            Requirement::LessThan(key, bound) => number(get(key)).is_some_and(|n| n < *bound),
         })
     }
+}
+
+fn number(value: Option<&str>) -> Option<i64> {
+    value?.parse().ok()
 }
 
 /// Checks a label key: an optional DNS prefix and "/", then a name.

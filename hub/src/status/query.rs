@@ -9,6 +9,10 @@ use lockstep_proto::v1::{self, kind::Name as Kind};
 use super::model::Model;
 use super::{Fleet, Selector, counts, shown};
 
+/// A page ends when it is larger than this: clients take messages of 4 MiB
+/// unless told otherwise, and one item more is far smaller than the rest.
+pub(super) const PAGE_BYTES: usize = 3 << 20;
+
 /// Which resources of a kind.
 #[derive(Debug, Clone)]
 pub struct Filter {
@@ -46,16 +50,18 @@ impl Fleet {
                 return Err(missing.clone());
             }
             let mut page = Page::default();
-            let mut last = None;
+            let (mut last, mut bytes) = (None, 0);
             for name in model.names_after(filter, after) {
                 if !model.matches(kind, &name, &filter.selector) {
                     continue;
                 }
-                if page.items.len() == limit {
+                if page.items.len() == limit || bytes >= PAGE_BYTES {
                     page.next = last;
                     break;
                 }
-                page.items.extend(model.view(kind, &name, now));
+                let item = model.view(kind, &name, now);
+                bytes += item.as_ref().map_or(0, prost::Message::encoded_len);
+                page.items.extend(item);
                 last = Some(name.to_string());
             }
             Ok(page)
@@ -70,6 +76,12 @@ impl Fleet {
     #[must_use]
     pub fn repository(&self, name: &str) -> Option<Arc<v1::Repository>> {
         self.read(|model| Some(model.repositories.get(name)?.resource.clone()))
+    }
+
+    /// Names of all assignments, sorted.
+    #[must_use]
+    pub fn assignment_names(&self) -> Vec<String> {
+        self.read(|model| model.assignments.keys().map(ToString::to_string).collect())
     }
 
     /// Names of all repositories, sorted.

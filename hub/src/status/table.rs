@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use lockstep_proto::ClusterName;
 use lockstep_proto::v1::{self, connection, health, sync};
+use prost::Message as _;
 
 use super::counts::worse_sync;
 use super::model::{Cluster, Model};
+use super::query::PAGE_BYTES;
 use super::view::timestamp;
 use super::{Fleet, Selector, shown};
 
@@ -32,6 +34,8 @@ pub struct StatusPage {
     pub rows: Vec<v1::StatusRow>,
     pub next: Option<(String, String)>,
     pub summary: v1::StatusSummary,
+    /// The fleet's version at that instant: see [`Fleet::grown`].
+    pub version: u64,
 }
 
 impl Fleet {
@@ -68,6 +72,8 @@ impl Model {
         let mut page = StatusPage::default();
         let mut named: BTreeSet<&str> = BTreeSet::new();
         page.summary.converged = true;
+        page.version = self.version;
+        let mut bytes = 0;
         for (name, cluster) in self.selected(query) {
             let reached = self.reach(&cluster.groups);
             let mut worst = None;
@@ -80,7 +86,7 @@ impl Model {
                 {
                     named.insert(assignment);
                 }
-                self.put(&mut page, query, &row);
+                bytes += self.put(&mut page, query, &row, bytes >= PAGE_BYTES);
             }
             if let Some(worst) = worst {
                 count(&mut page.summary, cluster.connection, worst);
@@ -120,16 +126,16 @@ impl Model {
             .filter(|(_, cluster)| query.selector.matches(&cluster.meta.labels))
     }
 
-    /// Writes a row out if it is on the page.
-    fn put(&self, page: &mut StatusPage, query: &StatusQuery, row: &Row<'_>) {
+    /// Writes a row out if it is on the page, and returns its size.
+    fn put(&self, page: &mut StatusPage, query: &StatusQuery, row: &Row<'_>, full: bool) -> usize {
         let (name, cluster) = row.cluster;
         let at = (name.as_str(), row.assignment.map_or("", |name| &**name));
         if let Some((cluster, assignment)) = &query.after
             && at <= (cluster.as_str(), assignment.as_str())
         {
-            return;
+            return 0;
         }
-        if page.rows.len() >= query.limit {
+        if full || page.rows.len() >= query.limit {
             if page.next.is_none() {
                 page.next = page.rows.last().map(|row| {
                     let assignment = row.assignment.as_ref();
@@ -137,14 +143,14 @@ impl Model {
                     (row.cluster.clone(), assignment)
                 });
             }
-            return;
+            return 0;
         }
         let assignment = row.assignment.and_then(|name| self.assignments.get(name));
         let through = assignment.and_then(|a| a.resource.spec.as_ref());
         let through = through
             .map(|spec| &spec.cluster_groups[..])
             .unwrap_or_default();
-        page.rows.push(v1::StatusRow {
+        let row = v1::StatusRow {
             cluster: name.to_string(),
             groups: cluster
                 .groups
@@ -159,7 +165,10 @@ impl Model {
                 .assignment
                 .map(|name| shown::state(cluster, name, assignment)),
             last_seen: cluster.last_seen.map(timestamp),
-        });
+        };
+        let size = row.encoded_len();
+        page.rows.push(row);
+        size
     }
 }
 

@@ -51,6 +51,12 @@ impl Fleet {
 }
 
 impl Watch {
+    /// Whether the reader has not yet been sent all that was there at first.
+    #[must_use]
+    pub fn is_listing(&self) -> bool {
+        self.listing.is_some()
+    }
+
     /// The next events, in order; waits until there are some. Cancel-safe.
     pub async fn next(&mut self) -> Vec<v1::WatchEvent> {
         loop {

@@ -63,11 +63,7 @@ impl Tx<'_> {
             }
             self.set_version(cluster, one.version)?;
             if !one.forgotten.is_empty() {
-                self.0
-                    .prepare_cached(
-                        "UPDATE cluster_state SET forgotten_version = ?2 WHERE cluster = ?1",
-                    )?
-                    .execute(params![cluster.as_str(), signed(one.version)])?;
+                self.set_forgotten(cluster, one.version)?;
             }
             touched.push(one);
         }
@@ -167,6 +163,8 @@ impl Tx<'_> {
         };
         if version < at_least {
             self.set_version(cluster, at_least)?;
+            // What agents hold of the versions in between is unknown here.
+            self.set_forgotten(cluster, at_least)?;
         }
         Ok(Some(version.max(at_least)))
     }
@@ -185,6 +183,13 @@ impl Tx<'_> {
             .prepare_cached("SELECT desired_version FROM cluster_state WHERE cluster = ?1")?
             .query_row([cluster.as_str()], |row| row.get(0).map(unsigned))
             .optional()?)
+    }
+
+    fn set_forgotten(&self, cluster: &ClusterName, version: u64) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("UPDATE cluster_state SET forgotten_version = ?2 WHERE cluster = ?1")?
+            .execute(params![cluster.as_str(), signed(version)])?;
+        Ok(())
     }
 
     fn set_version(&self, cluster: &ClusterName, version: u64) -> Result<(), StoreError> {

@@ -1,0 +1,53 @@
+//! Errors as callers see them: a code to decide by, and a sentence for people.
+
+use tonic::Status;
+
+use crate::status::{ApplyError, DeleteError};
+use crate::store::StoreError;
+
+pub(super) fn invalid(message: impl Into<String>) -> Status {
+    Status::invalid_argument(message)
+}
+
+pub(super) fn no_such(kind: &str, name: &str) -> Status {
+    Status::not_found(format!("there is no {kind} named {name:?}"))
+}
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Full => Self::resource_exhausted(message),
+            StoreError::Closed | StoreError::Aborted => Self::unavailable(message),
+            StoreError::Open { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Sqlite(_) => {
+                tracing::error!(%error, "a call failed in the store");
+                Self::internal(message)
+            }
+        }
+    }
+}
+
+impl From<ApplyError> for Status {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Store(error) => error.into(),
+            ApplyError::NoCluster(name) => no_such("Cluster", &name),
+            ApplyError::Invalid(_) => invalid(error.to_string()),
+        }
+    }
+}
+
+impl From<DeleteError> for Status {
+    fn from(error: DeleteError) -> Self {
+        let message = error.to_string();
+        match error {
+            DeleteError::Store(error) => error.into(),
+            DeleteError::NotFound { .. } => Self::not_found(message),
+            DeleteError::InUse { .. } => Self::failed_precondition(message),
+            DeleteError::Kind => invalid(message),
+        }
+    }
+}
