@@ -54,7 +54,8 @@ pub async fn enrol(
     folder: &Folder,
     agent_version: &str,
 ) -> Result<Identity, EnrolError> {
-    let hint = if folder.has_key() { ANSWER_LOST } else { "" };
+    let tried_before = folder.has_key() && matches!(folder.load(), Ok(None));
+    let hint = if tried_before { ANSWER_LOST } else { "" };
     // The key is durable before the token is spent.
     let key = folder.key()?;
     let verifier = tls::Pinned::new(token.pin());

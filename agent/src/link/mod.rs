@@ -104,11 +104,31 @@ impl Link {
                     warn!(%cause, ?wait, "another agent holds the session of this cluster; is a second one running with a copy of this data directory?");
                     wait
                 }
-                Ended::Refused(cause) => {
-                    if self.join_again(&cause).await {
+                Ended::Refused(cause) | Ended::Stranger(cause) if self.new_token().is_some() => {
+                    warn!(%cause, "the hub and this agent's identity do not go together: joining again with the token given");
+                    if self.join_again().await {
                         continue;
                     }
+                    backoff.wait()
+                }
+                Ended::Refused(cause) => {
+                    let cluster = &self.identity.cluster;
+                    error!(
+                        %cluster, %cause, not_after = %time(self.identity.not_after),
+                        "the hub does not take this agent's certificate. What is applied stays and is kept up; \
+                         to join again, make a token with `lockstep token create --cluster {cluster}` and \
+                         start the agent with --join-token"
+                    );
                     LONGEST_WAIT.mul_f64(0.5 + 0.5 * rand::random::<f64>())
+                }
+                Ended::Stranger(cause) => {
+                    let wait = backoff.wait();
+                    error!(
+                        hub = self.hub, %cause, ?wait,
+                        "this is not the hub that the agent joined. If it was set up anew, make a token \
+                         there and start the agent with --join-token; trying again"
+                    );
+                    wait
                 }
                 Ended::Failed(cause) => {
                     let wait = backoff.wait();
@@ -120,22 +140,18 @@ impl Link {
         }
     }
 
-    /// The hub does not take the identity. If a person has given a token that
-    /// this identity did not come from, it is meant for this.
-    async fn join_again(&mut self, cause: &str) -> bool {
-        let cluster = self.identity.cluster.clone();
-        let token = self.token.clone();
-        let Some(token) = token.filter(|token| token.id() != self.identity.token_id) else {
-            error!(
-                %cluster, %cause, not_after = %time(self.identity.not_after),
-                "the hub does not take this agent's certificate. What is applied stays and is kept up; \
-                 to join again, make a token with `lockstep token create --cluster {cluster}` and \
-                 start the agent with --join-token"
-            );
+    /// A token that this identity did not come from: it was given for the case
+    /// that the identity is of no use any more.
+    fn new_token(&self) -> Option<&JoinToken> {
+        let token = self.token.as_ref();
+        token.filter(|token| token.id() != self.identity.token_id)
+    }
+
+    async fn join_again(&mut self) -> bool {
+        let Some(token) = self.new_token() else {
             return false;
         };
-        warn!(%cluster, %cause, token = token.id(), "the hub does not take this agent's certificate: joining again with the token given");
-        match identity::enrol(&self.hub, &token, &self.folder, &self.agent_version).await {
+        match identity::enrol(&self.hub, token, &self.folder, &self.agent_version).await {
             Ok(identity) => {
                 info!(cluster = %identity.cluster, "joined again");
                 self.identity = Arc::new(identity);

@@ -18,11 +18,16 @@ const ALERTS: [&str; 8] = [
     "AccessDenied",
 ];
 
+/// What rustls says when it is about the hub's.
+const STRANGER: &str = "invalid peer certificate";
+
 /// Why a connection or a call did not go well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The hub does not take this certificate: nothing but another will do.
     Identity(String),
+    /// Whoever answers is not the hub that this agent joined.
+    Stranger(String),
     /// A newer session of this same cluster took our place.
     Superseded(String),
     /// Worth trying again.
@@ -32,6 +37,9 @@ pub enum Refusal {
 impl Refusal {
     /// What a failure to connect means.
     pub fn of_dial(cause: String) -> Self {
+        if cause.contains(STRANGER) {
+            return Self::Stranger(cause);
+        }
         let alert = cause.contains("alert") && ALERTS.iter().any(|a| cause.contains(a));
         if alert {
             Self::Identity(cause)
@@ -91,6 +99,10 @@ mod tests {
             (
                 Refusal::of_dial(text("received fatal alert: HandshakeFailure")),
                 Refusal::Passing(text("received fatal alert: HandshakeFailure")),
+            ),
+            (
+                Refusal::of_dial(text("x: invalid peer certificate: UnknownIssuer")),
+                Refusal::Stranger(text("x: invalid peer certificate: UnknownIssuer")),
             ),
             (
                 Refusal::of_dial(text("Connection refused (os error 111)")),

@@ -49,6 +49,8 @@ pub(super) enum Ended {
     Superseded(String),
     /// The hub does not take the identity.
     Refused(String),
+    /// Whoever answers is not the hub that this agent joined.
+    Stranger(String),
     Failed(String),
 }
 
@@ -56,6 +58,7 @@ impl From<Refusal> for Ended {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Identity(cause) => Self::Refused(cause),
+            Refusal::Stranger(cause) => Self::Stranger(cause),
             Refusal::Superseded(cause) => Self::Superseded(cause),
             Refusal::Passing(cause) => Self::Failed(cause),
         }

@@ -1,0 +1,83 @@
+//! The agent's parts without its engine, as `run` puts them together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lockstep_agent::bundle;
+use lockstep_agent::desired::{self, Desired, DesiredWatch};
+use lockstep_agent::identity::{Folder, JoinToken, join};
+use lockstep_agent::link::Link;
+use lockstep_agent::metrics::Metrics;
+use lockstep_agent::report::Outbox;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::fake::FakeHub;
+use crate::within;
+
+pub struct Agent {
+    pub desired: DesiredWatch,
+    pub bundles: Arc<bundle::Store>,
+    pub outbox: Outbox,
+    pub metrics: Metrics,
+    pub kubernetes: watch::Sender<String>,
+    running: tokio::task::JoinHandle<()>,
+    _stop: DropGuard,
+}
+
+impl Agent {
+    /// An agent that joins, or has joined, with its data in `dir`.
+    pub async fn start(hub: &FakeHub, dir: &Path) -> Self {
+        Self::with_token(hub, dir, Some(&hub.token())).await
+    }
+
+    pub async fn with_token(hub: &FakeHub, dir: &Path, token: Option<&str>) -> Self {
+        let token = token.map(|token| JoinToken::parse(token).unwrap());
+        let folder = Folder::open(dir).unwrap();
+        let joined = join(&hub.endpoint, token.as_ref(), &folder, "0.0.0");
+        let identity = within("the agent joins", joined).await.unwrap();
+        let metrics = Metrics::default();
+        let (store, desired) = desired::Store::open(dir).unwrap();
+        let (channel, channels) = watch::channel(None);
+        let bundles = bundle::Store::open(dir, channels, metrics.clone()).unwrap();
+        let outbox = Outbox::new();
+        let (kubernetes, kubernetes_version) = watch::channel("v1.36.3".to_owned());
+        let link = Link {
+            hub: hub.endpoint.clone(),
+            agent_version: "0.0.0".into(),
+            identity: Arc::new(identity),
+            folder,
+            token,
+            kubernetes_version,
+            desired: store,
+            outbox: outbox.clone(),
+            channel,
+            metrics: metrics.clone(),
+        };
+        let cancel = CancellationToken::new();
+        Self {
+            desired,
+            bundles: Arc::new(bundles),
+            outbox,
+            metrics,
+            kubernetes,
+            running: tokio::spawn(link.run(cancel.clone())),
+            _stop: cancel.drop_guard(),
+        }
+    }
+
+    /// Waits until this is what the engine sees.
+    pub async fn wants(&mut self, version: u64) -> Arc<Desired> {
+        let seen = self.desired.wait_for(|desired| desired.version == version);
+        within("the desired state arrives", seen)
+            .await
+            .unwrap()
+            .clone()
+    }
+
+    /// Gone from one instruction to the next.
+    pub async fn kill(self) {
+        self.running.abort();
+        let _ = self.running.await;
+    }
+}
