@@ -280,7 +280,7 @@ impl Writer {
         let message = BundleEntry {
             object: Some(ObjectRef::from(entry.key.clone())),
             sha256: entry.sha256.0.to_vec().into(),
-            json: json,
+            json,
         };
         io::Write::write_all(&mut self.stream, &message.encode_length_delimited_to_vec())?;
         self.last = Some(entry.key);

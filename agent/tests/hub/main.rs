@@ -1,6 +1,8 @@
 //! The agent's link against a hub that a test plays, over real TLS: joining,
 //! sessions, and Bundles.
 
+#![allow(clippy::unwrap_used)] // all of it is a test
+
 mod agent;
 mod binary;
 mod bundles;

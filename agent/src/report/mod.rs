@@ -203,3 +203,6 @@ fn truncate(text: &mut String, bytes: usize) {
         text.push_str(MORE);
     }
 }
+
+#[cfg(test)]
+mod tests;
