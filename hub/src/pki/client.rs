@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use lockstep_proto::ClusterName;
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType,
-    SubjectPublicKeyInfo,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData as _,
+    SanType, SubjectPublicKeyInfo,
 };
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
@@ -92,6 +92,14 @@ impl Pki {
         })
     }
 
+    /// The SubjectPublicKeyInfo that a certificate for `csr` would hold, DER.
+    ///
+    /// # Errors
+    /// [`CsrError`], the same as [`Pki::issue`] would give.
+    pub fn requested_key(&self, csr: &[u8]) -> Result<Vec<u8>, CsrError> {
+        Ok(requested_key(csr)?.subject_public_key_info())
+    }
+
     /// A new certificate for the identity that a call was made with.
     ///
     /// # Errors
@@ -135,7 +143,7 @@ fn requested_key(csr: &[u8]) -> Result<SubjectPublicKeyInfo, CsrError> {
         &rcgen::PKCS_ECDSA_P384_SHA384,
         &rcgen::PKCS_ED25519,
     ];
-    if !accepted.contains(&rcgen::PublicKeyData::algorithm(&key)) {
+    if !accepted.contains(&key.algorithm()) {
         return Err(CsrError::KeyType);
     }
     request

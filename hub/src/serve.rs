@@ -1,0 +1,217 @@
+//! Starts every room in order, and stops them in the other.
+
+mod addresses;
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use lockstep_proto::v1;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::auth::Auth;
+use crate::config::Settings;
+use crate::credentials::Credentials;
+use crate::data_dir::DataDir;
+use crate::dispatch::Dispatch;
+use crate::enrol::Enrol;
+use crate::git::{Git, Limits};
+use crate::metrics::Metrics;
+use crate::pki::Pki;
+use crate::rollout;
+use crate::status::{Fleet, FleetOptions};
+use crate::store::Store;
+use crate::transport::{Certificates, CountCalls, Listener};
+use crate::web::{Readiness, Web};
+
+/// How long a stopping hub waits for what is in progress.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A hub that runs. Stop it with [`Hub::stop`].
+pub struct Hub {
+    /// Where it listens for agents and people.
+    pub grpc: SocketAddr,
+    /// Where it listens for webhooks and probes.
+    pub http: SocketAddr,
+    readiness: Readiness,
+    work: Work,
+    housekeeping: Work,
+    // Dropped last: another hub may then take the folder.
+    _data: DataDir,
+}
+
+/// Tasks that are told to stop together.
+#[derive(Default)]
+struct Work {
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Work {
+    async fn stop(self) -> bool {
+        self.cancel.cancel();
+        self.tracker.close();
+        let ended = tokio::time::timeout(STOP_TIMEOUT, self.tracker.wait()).await;
+        ended.is_ok()
+    }
+}
+
+/// What the rooms stand on: everything that is read from the data folder.
+struct Ground {
+    fleet: Fleet,
+    pki: Pki,
+    credentials: Credentials,
+    auth: Auth,
+    metrics: Metrics,
+}
+
+impl Ground {
+    async fn open(data: &DataDir, settings: &Settings) -> anyhow::Result<Self> {
+        let store = Store::open(data.join("lockstep.db"))?;
+        let pki = Pki::open(&data.folder("pki")?, SystemTime::now())?;
+        let options = FleetOptions {
+            allow_file: settings.allow_file_repositories,
+            ..FleetOptions::default()
+        };
+        let fleet = Fleet::load(store.clone(), options).await?;
+        Ok(Self {
+            credentials: Credentials::open(fleet.clone(), &data.join("secret.key"))?,
+            auth: Auth::load(store).await?,
+            fleet,
+            pki,
+            metrics: Metrics::new(),
+        })
+    }
+}
+
+impl Hub {
+    /// Starts a hub. When this returns it takes calls, and `admin.yaml` says how.
+    ///
+    /// # Errors
+    /// In words, with the next step, for the person who started it.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let data = DataDir::open(&settings.data_dir)?;
+        let readiness = Readiness::default();
+        let starting = readiness.wait_for("the start to finish");
+        let ground = Ground::open(&data, &settings).await?;
+        let certificates = Certificates::new(ground.pki.clone(), addresses::names(&settings))?;
+        let grpc = addresses::bind(&settings.listen, data.address("grpc.addr"), "--listen").await?;
+        let http = addresses::bind(&settings.http, data.address("http.addr"), "--http").await?;
+        let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
+
+        let housekeeping = Work::default();
+        let keep = ground.fleet.clone().keep(housekeeping.cancel.clone());
+        housekeeping.tracker.spawn(keep);
+        let work = Work::default();
+        let routes = start_rooms(&ground, &data, &work).await?;
+        let listener = Listener::new(grpc, certificates.clone(), ground.metrics.clone());
+        work.tracker.spawn(listener.serve(
+            CountCalls::new(routes, ground.metrics.clone()),
+            work.tracker.clone(),
+            work.cancel.clone(),
+        ));
+        work.tracker
+            .spawn(certificates.keep_fresh(work.cancel.clone()));
+        let web = Web {
+            fleet: ground.fleet.clone(),
+            credentials: ground.credentials.clone(),
+            metrics: ground.metrics.clone(),
+            readiness: readiness.clone(),
+        };
+        let web = crate::web::serve(
+            http,
+            web.router(),
+            work.tracker.clone(),
+            work.cancel.clone(),
+        );
+        work.tracker.spawn(web);
+
+        announce(&settings, &ground, &data, grpc_address, http_address).await?;
+        drop(starting);
+        Ok(Self {
+            grpc: grpc_address,
+            http: http_address,
+            readiness,
+            work,
+            housekeeping,
+            _data: data,
+        })
+    }
+
+    /// Stops: no new work, what is in progress comes to its end, what is only
+    /// in memory is written.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        let _stopping = self.readiness.wait_for("the end: the hub is stopping");
+        if !self.work.stop().await {
+            tracing::warn!("some work did not end in time and is cut");
+        }
+        if !self.housekeeping.stop().await {
+            tracing::warn!("the database did not take the last states of connections in time");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Starts what turns commits into desired states and serves agents; returns
+/// the gRPC services.
+async fn start_rooms(ground: &Ground, data: &DataDir, work: &Work) -> anyhow::Result<Routes> {
+    let (fleet, pki, metrics) = (&ground.fleet, &ground.pki, &ground.metrics);
+    let git = Git::open(&data.folder("git")?, Limits::default());
+    work.tracker.spawn(rollout::run(
+        fleet.clone(),
+        git,
+        metrics.clone(),
+        work.cancel.clone(),
+    ));
+    let dispatch = Dispatch::start(
+        fleet.clone(),
+        pki.clone(),
+        metrics.clone(),
+        data.folder("scratch")?,
+        &work.tracker,
+        &work.cancel,
+    );
+    let (health, health_service) = tonic_health::server::health_reporter();
+    // The empty name stands for the whole server, and is serving from the start.
+    for service in ["EnrolmentService", "AgentService", "FleetService"] {
+        let name = format!("lockstep.v1.{service}");
+        let status = tonic_health::ServingStatus::Serving;
+        health.set_service_status(name, status).await;
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(Routes::new(dispatch.service())
+        .add_service(Enrol::server(fleet.clone(), pki.clone(), metrics.clone()))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare())
+}
+
+/// Says where the hub is, in files and in the log.
+async fn announce(
+    settings: &Settings,
+    ground: &Ground,
+    data: &DataDir,
+    grpc: SocketAddr,
+    http: SocketAddr,
+) -> anyhow::Result<()> {
+    if settings.advertise.is_none() && settings.listen.is_unspecified() {
+        tracing::warn!(
+            "no --advertise HOST:PORT: agents and people on other machines need a name or address \
+             of this one, and the server certificate has to hold it"
+        );
+    }
+    let endpoint = addresses::endpoint(settings, grpc.port()).to_string();
+    let admin = data.join("admin.yaml");
+    crate::admin::write_context(&admin, &endpoint, ground.pki.ca_pem(), &ground.auth).await?;
+    data.put_address("grpc.addr", grpc)?;
+    data.put_address("http.addr", http)?;
+    tracing::info!(%grpc, %http, endpoint, admin = %admin.display(), "listening");
+    Ok(())
+}
