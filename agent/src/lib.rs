@@ -5,16 +5,21 @@
 //! engine -> [`report`] -> [`link`]. Between them stand values, not queues: the
 //! latest desired state in a watch, the latest report of each Assignment.
 
+pub mod apply;
 pub mod bundle;
-
+pub mod cluster;
 pub mod config;
 pub mod desired;
 pub mod disk;
+pub mod engine;
+pub mod health;
 pub mod http;
 pub mod identity;
+pub mod inventory;
 pub mod kubeconfig;
 pub mod link;
 pub mod log;
 pub mod metrics;
+pub mod observe;
 pub mod report;
 pub mod run;

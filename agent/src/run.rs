@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Run;
+use crate::engine::EngineOptions;
 use crate::http::Readiness;
 use crate::identity::{Folder, JoinToken, join};
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::report::Outbox;
-use crate::{bundle, desired, disk, http, kubeconfig};
+use crate::{bundle, desired, disk, engine, http, kubeconfig};
 
 /// What the agent calls itself to the hub.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -36,7 +37,7 @@ pub async fn run(args: Run, token: Option<JoinToken>) -> anyhow::Result<()> {
     info!(version = VERSION, hub = args.hub, data_dir = %args.data_dir.display(), "starting");
 
     let config = kubeconfig::load(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
-    let client = kube::Client::try_from(config).context("cannot make a client for the cluster")?;
+    let client = engine::connect(&config).context("cannot make a client for the cluster")?;
 
     let metrics = Metrics::default();
     let mut registry = Registry::default();
@@ -46,15 +47,23 @@ pub async fn run(args: Run, token: Option<JoinToken>) -> anyhow::Result<()> {
     let reaching = readiness.waits_for("the Kubernetes API server");
     let listener = http::bind(args.http, &args.data_dir).await?;
 
-    let (desired, _wanted) = desired::Store::open(&args.data_dir)?;
+    let (desired, wanted) = desired::Store::open(&args.data_dir)?;
     let folder = Folder::open(&args.data_dir)?;
     let (channel, hub) = watch::channel(None);
-    let _bundles = Arc::new(bundle::Store::open(&args.data_dir, hub, metrics.clone())?);
+    let bundles = Arc::new(bundle::Store::open(&args.data_dir, hub, metrics.clone())?);
     let outbox = Outbox::new();
     let (kubernetes, kubernetes_version) = watch::channel(String::new());
 
     let mut parts = JoinSet::new();
     let cancel = CancellationToken::new();
+    parts.spawn(engine::run(
+        client.clone(),
+        wanted,
+        bundles,
+        outbox.clone(),
+        EngineOptions::default(),
+        cancel.clone(),
+    ));
     parts.spawn(http::serve(listener, readiness, registry, cancel.clone()));
     parts.spawn({
         let cancel = cancel.clone();

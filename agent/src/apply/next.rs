@@ -1,0 +1,319 @@
+//! Which step comes next: a pure function of the goal, the Inventory and the
+//! clock. It is asked again after every step and every piece of news, so no
+//! step depends on what was meant to come after another, and a crash between
+//! any two changes nothing but the time.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio::time::Instant;
+
+use super::Goal;
+use super::stage::{Stage, stage};
+use crate::cluster::KindMap;
+use crate::inventory::{Inventory, Item, ObjectId, Presence};
+use lockstep_proto::v1::health::Status as Health;
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Compare the target's index with the Inventory.
+    Aim,
+    /// Ask discovery for the kinds that were not served.
+    Resolve,
+    /// See whether objects of other Assignments have become free.
+    Claim,
+    /// Store the Inventory; `begin`: with everything marked that is about to
+    /// be changed.
+    Store { begin: bool },
+    /// See whether these were changed by others.
+    Prove(Vec<ObjectId>),
+    /// Apply these, all of one stage.
+    Send(Stage, Vec<ObjectId>),
+    /// Let go of these without deleting them.
+    Release(Vec<ObjectId>),
+    /// Delete these, all of one stage.
+    Delete(Vec<ObjectId>),
+    /// Note that the target is reached.
+    Settle,
+    /// Nothing is left: remove the Inventory.
+    Vanish,
+    /// Wait for news, or until then.
+    Rest(Option<Instant>),
+}
+
+/// A prune that is larger than a revision may make it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocked {
+    pub unwanted: usize,
+    pub base: usize,
+    pub allowed: usize,
+}
+
+/// When the worker last tried what is not about one object.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pace {
+    pub resolve: Option<Instant>,
+    pub claim: Option<Instant>,
+}
+
+/// What the rest of the Inventory means for one item.
+pub struct Surroundings<'a> {
+    namespaces: HashMap<&'a str, &'a Item>,
+    definitions: HashMap<&'a str, &'a Item>,
+    /// Namespaces and definitions that something wanted lives by.
+    lived_by: HashSet<String>,
+    kinds: &'a KindMap,
+}
+
+impl<'a> Surroundings<'a> {
+    #[must_use]
+    pub fn new(inventory: &'a Inventory, kinds: &'a KindMap) -> Self {
+        let mut around = Self {
+            namespaces: HashMap::new(),
+            definitions: HashMap::new(),
+            lived_by: HashSet::new(),
+            kinds,
+        };
+        let mut unwanted = false;
+        for (id, item) in inventory.iter() {
+            if id.is("", "Namespace") {
+                around.namespaces.insert(&id.name, item);
+                unwanted |= item.wanted.is_none();
+            } else if id.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+                around.definitions.insert(&id.name, item);
+                unwanted |= item.wanted.is_none();
+            }
+        }
+        if unwanted {
+            for (id, _) in inventory.iter().filter(|(_, item)| item.wanted.is_some()) {
+                around
+                    .lived_by
+                    .insert(format!("Namespace {}", id.namespace));
+                if let Some(name) = around.definition_of(id) {
+                    around.lived_by.insert(format!("Definition {name}"));
+                }
+            }
+        }
+        around
+    }
+
+    /// "widgets.example.com", where the kind is served and defined by a CRD
+    /// of this Inventory.
+    fn definition_of(&self, id: &ObjectId) -> Option<String> {
+        if self.definitions.is_empty() {
+            return None;
+        }
+        let resource = self.kinds.preferred(&id.kind.group, &id.kind.kind)?;
+        let name = format!("{}.{}", resource.plural, resource.group);
+        self.definitions.contains_key(name.as_str()).then_some(name)
+    }
+
+    #[must_use]
+    pub fn stage(&self, id: &ObjectId) -> Stage {
+        let defined_here = self.definition_of(id).is_some();
+        stage(&id.kind.group, &id.kind.kind, defined_here)
+    }
+
+    /// What has to be ready before `id` can be applied.
+    #[must_use]
+    pub fn waits_for(&self, id: &ObjectId) -> Option<String> {
+        if let Some(namespace) = self.namespaces.get(&*id.namespace)
+            && !id.namespace.is_empty()
+            && namespace.wanted.is_some()
+        {
+            let ready = match namespace.presence {
+                Presence::Present => true,
+                Presence::Unseen => namespace.applied.is_some(),
+                Presence::Absent | Presence::Going => false,
+            };
+            if !ready {
+                return Some(format!("v1 Namespace {}", id.namespace));
+            }
+        }
+        let name = self.definition_of(id)?;
+        let definition = self.definitions.get(name.as_str())?;
+        let ready = definition.wanted.is_none()
+            || (definition.presence == Presence::Present && definition.health == Health::Healthy);
+        (!ready).then(|| format!("{} CustomResourceDefinition {name}", definition.api_version))
+    }
+
+    /// Deleting it would take down what is wanted.
+    fn is_lived_by(&self, id: &ObjectId) -> bool {
+        (id.is("", "Namespace") && self.lived_by.contains(&format!("Namespace {}", id.name)))
+            || (id.is("apiextensions.k8s.io", "CustomResourceDefinition")
+                && self.lived_by.contains(&format!("Definition {}", id.name)))
+    }
+}
+
+/// See the module.
+#[must_use]
+pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now: Instant) -> Step {
+    if !inventory.aimed {
+        return Step::Aim;
+    }
+    let mut wake = Wake::new(now);
+    if !inventory.unresolved.is_empty() && wake.is_due(pace.resolve) {
+        return Step::Resolve;
+    }
+    if !inventory.contested.is_empty() && wake.is_due(pace.claim) {
+        return Step::Claim;
+    }
+
+    let around = Surroundings::new(inventory, kinds);
+    let mut suspects = Vec::new();
+    let mut due: Vec<(Stage, ObjectId)> = Vec::new();
+    let mut unwanted = Vec::new();
+    let mut open = false;
+    let mut unstored = false;
+    for (id, item) in inventory.iter() {
+        if item.wanted.is_none() {
+            unwanted.push((id, item));
+            continue;
+        }
+        open |= item.is_outdated() || item.is_missing();
+        let rests = item.rests_until(now);
+        if item.is_suspect() || item.is_due() {
+            if rests.is_some() {
+                wake.at(rests);
+            } else if item.is_suspect() {
+                suspects.push(id.clone());
+            } else if around.waits_for(id).is_none() {
+                unstored |= !item.stored || (item.is_outdated() && item.applied.is_some());
+                due.push((around.stage(id), id.clone()));
+            }
+        }
+    }
+    if !suspects.is_empty() {
+        return Step::Prove(suspects);
+    }
+    let settled = inventory.settled.as_ref().filter(|settled| !settled.left);
+    let reached = settled.is_some_and(|settled| {
+        goal.target().is_some_and(|target| {
+            settled.digest == target.digest && settled.namespace == target.namespace
+        })
+    });
+    let leaves = settled.is_some() && !reached && !(due.is_empty() && unwanted.is_empty());
+    if unstored || leaves {
+        return Step::Store { begin: true };
+    }
+    if let Some(stage) = due.iter().map(|(stage, _)| *stage).min() {
+        let of_stage = due.into_iter().filter(|(s, _)| *s == stage);
+        return Step::Send(stage, of_stage.map(|(_, id)| id).collect());
+    }
+    let all_applied = !open && inventory.unresolved.is_empty() && inventory.contested.is_empty();
+    if all_applied || *goal == Goal::Remove {
+        match remove(goal, inventory, &around, &unwanted, &mut wake) {
+            Ok(step) => return step,
+            Err(Some(_blocked)) => return rest(inventory, wake),
+            Err(None) => {}
+        }
+    }
+    if unwanted.is_empty() && all_applied {
+        if *goal == Goal::Remove {
+            return Step::Vanish;
+        }
+        if !reached {
+            return Step::Settle;
+        }
+    }
+    rest(inventory, wake)
+}
+
+/// What was learned meanwhile is stored before resting on it.
+fn rest(inventory: &Inventory, wake: Wake) -> Step {
+    if inventory.is_dirty() {
+        Step::Store { begin: false }
+    } else {
+        Step::Rest(wake.earliest)
+    }
+}
+
+/// The next step of removing what is not wanted; `Err(None)` where there is
+/// nothing to remove or all of it is on its way, `Err(Some)` where it is too much.
+fn remove(
+    goal: &Goal,
+    inventory: &Inventory,
+    around: &Surroundings<'_>,
+    unwanted: &[(&ObjectId, &Item)],
+    wake: &mut Wake,
+) -> Result<Step, Option<Blocked>> {
+    if let Goal::Keep(target) = goal {
+        let kept = |id: &ObjectId| !target.prune || around.is_lived_by(id);
+        let released: Vec<_> = unwanted
+            .iter()
+            .filter(|(id, item)| kept(id) && item.rests_until(wake.now).is_none())
+            .map(|(id, _)| (*id).clone())
+            .collect();
+        if !released.is_empty() {
+            return Ok(Step::Release(released));
+        }
+        if let Some(blocked) = blocked(goal, inventory) {
+            return Err(Some(blocked));
+        }
+    }
+    let last = unwanted.iter().map(|(id, _)| around.stage(id)).max();
+    let of_last = unwanted
+        .iter()
+        .filter(|(id, _)| Some(around.stage(id)) == last);
+    let mut ready = Vec::new();
+    for (id, item) in of_last {
+        match item.rests_until(wake.now) {
+            Some(then) => wake.at(Some(then)),
+            None => ready.push((*id).clone()),
+        }
+    }
+    if ready.is_empty() {
+        Err(None)
+    } else {
+        Ok(Step::Delete(ready))
+    }
+}
+
+/// Whether the goal would prune more than it may.
+#[must_use]
+pub fn blocked(goal: &Goal, inventory: &Inventory) -> Option<Blocked> {
+    let target = goal.target().filter(|target| target.prune)?;
+    let unwanted = inventory
+        .iter()
+        .filter(|(_, item)| item.wanted.is_none())
+        .count();
+    let base = match &inventory.settled {
+        Some(settled) => usize::try_from(settled.objects).unwrap_or(usize::MAX),
+        None => inventory.len(),
+    };
+    let allowed = target.max_prune.allows(base);
+    (unwanted > allowed).then_some(Blocked {
+        unwanted,
+        base,
+        allowed,
+    })
+}
+
+struct Wake {
+    now: Instant,
+    earliest: Option<Instant>,
+}
+
+impl Wake {
+    fn new(now: Instant) -> Self {
+        Self {
+            now,
+            earliest: None,
+        }
+    }
+
+    fn at(&mut self, then: Option<Instant>) {
+        if let Some(then) = then {
+            self.earliest = Some(self.earliest.map_or(then, |at| at.min(then)));
+        }
+    }
+
+    /// Whether that time has come; if not, it is a time to wake up.
+    fn is_due(&mut self, then: Option<Instant>) -> bool {
+        let due = then.is_none_or(|then| then <= self.now);
+        if !due {
+            self.at(then);
+        }
+        due
+    }
+}

@@ -1,0 +1,236 @@
+//! Applies objects of a Bundle, several at a time, straight from its file: no
+//! more of it is in memory than what is on the wire.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use lockstep_proto::Digest;
+use lockstep_proto::bundle::IndexEntry;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Target;
+use super::backoff::{backoff, moment};
+use super::body::body;
+use crate::bundle::BundleFile;
+use crate::cluster::{ApiError, Cluster, Resource};
+use crate::inventory::ObjectId;
+use crate::inventory::registry::Shared;
+use crate::inventory::store::create_namespace;
+use crate::observe;
+
+/// Requests of one Assignment in flight.
+pub const PARALLEL: usize = 8;
+/// Tries within one attempt at an object.
+const TRIES: u32 = 3;
+
+/// Why a step ended early. What it did until then is noted in the Inventory.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Store(#[from] crate::inventory::store::StoreError),
+    #[error(transparent)]
+    Bundle(#[from] crate::bundle::BundleError),
+    #[error("cannot read the bundle: {0:#}")]
+    Read(anyhow::Error),
+}
+
+/// What sending needs to know.
+#[derive(Clone, Copy)]
+pub struct Sender<'a> {
+    pub cluster: &'a Cluster,
+    pub shared: &'a Shared,
+    pub assignment: &'a str,
+    pub target: &'a Target,
+}
+
+/// One object on its way.
+pub struct Loaded {
+    pub id: ObjectId,
+    pub entry: IndexEntry,
+    pub json: Bytes,
+}
+
+impl Sender<'_> {
+    /// Applies `ids`. One that fails is noted and disturbs no other.
+    ///
+    /// # Errors
+    /// [`StepError`], where it is no use to try the others.
+    pub async fn send(self, file: &BundleFile, ids: Vec<ObjectId>) -> Result<(), StepError> {
+        load(file, self.target, ids)
+            .map(|loaded| async move { self.send_one(loaded?).await })
+            .buffer_unordered(PARALLEL)
+            .try_collect()
+            .await
+    }
+
+    async fn send_one(self, loaded: Loaded) -> Result<(), StepError> {
+        let Loaded { id, entry, json } = loaded;
+        let wanted = entry.sha256;
+        {
+            let mut inventory = self.shared.inventory.lock();
+            let Some(item) = inventory.get_mut(&id) else {
+                return Ok(());
+            };
+            if item.wanted != Some(wanted) {
+                return Ok(());
+            }
+            if !item.is_outdated() {
+                item.correcting(Instant::now());
+            }
+        }
+        let resource = match self.resource(&entry).await? {
+            Ok(resource) => resource,
+            Err(words) => {
+                self.note_failure(&id, &words, None);
+                return Ok(());
+            }
+        };
+        let namespace = resource.namespaced.then_some(&*id.namespace);
+        let body = match body(&json, namespace, self.assignment) {
+            Ok(body) => body,
+            Err(words) => {
+                self.note_failure(&id, &words, None);
+                return Ok(());
+            }
+        };
+        drop(json);
+        self.apply(&id, &resource, wanted, body).await
+    }
+
+    /// The resource to send to; asks discovery once where it is not known.
+    async fn resource(self, entry: &IndexEntry) -> Result<Result<Arc<Resource>, String>, ApiError> {
+        let (api_version, kind) = (&entry.key.api_version, &entry.key.kind);
+        let asked = Instant::now();
+        if let Some(resource) = self.cluster.kinds().exact(api_version, kind) {
+            return Ok(Ok(resource));
+        }
+        let kinds = self.cluster.discover(asked).await?;
+        Ok(kinds
+            .exact(api_version, kind)
+            .ok_or_else(|| format!("the cluster no longer serves {kind} in {api_version}")))
+    }
+
+    async fn apply(
+        self,
+        id: &ObjectId,
+        resource: &Resource,
+        wanted: Digest,
+        body: Bytes,
+    ) -> Result<(), StepError> {
+        let path = resource.object(&id.namespace, &id.name);
+        let mut tries = 0;
+        loop {
+            let started = Instant::now();
+            let error = match self.cluster.apply(&path, body.clone()).await {
+                Ok(meta) => {
+                    let watched = observe::is_judged(resource);
+                    let mut inventory = self.shared.inventory.lock();
+                    if let Some(item) = inventory.get_mut(id) {
+                        let (version, owned) = (meta.version(), meta.owned());
+                        item.answered(version, owned, meta.is_deleting(), watched);
+                        inventory.confirm(id, wanted, owned);
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            tries += 1;
+            if tries < TRIES && self.can_create(id, &error) {
+                if let Err(error) = create_namespace(self.cluster, &id.namespace).await {
+                    self.note(id, &error);
+                    return Ok(());
+                }
+                continue;
+            }
+            if error.is_kind_gone() {
+                self.cluster.discover(started).await?;
+            }
+            if tries < TRIES && error.is_transient() {
+                tokio::time::sleep(moment(tries, error.retry_after())).await;
+                continue;
+            }
+            if error.is_about_the_server() {
+                return Err(error.into());
+            }
+            self.note(id, &error);
+            return Ok(());
+        }
+    }
+
+    fn can_create(self, id: &ObjectId, error: &ApiError) -> bool {
+        self.target.create_namespace
+            && *id.namespace == *self.target.namespace
+            && error.is_namespace_missing(&id.namespace)
+    }
+
+    fn note(self, id: &ObjectId, error: &ApiError) {
+        self.note_failure(id, &error.to_string(), error.retry_after());
+    }
+
+    fn note_failure(self, id: &ObjectId, words: &str, asked: Option<std::time::Duration>) {
+        let mut inventory = self.shared.inventory.lock();
+        if let Some(item) = inventory.get_mut(id) {
+            let wait = backoff(item.attempts(), asked);
+            item.failed(words, Instant::now() + wait);
+        }
+    }
+}
+
+/// Streams `ids` from the Bundle's file, in its order.
+pub fn load(
+    file: &BundleFile,
+    target: &Target,
+    ids: Vec<ObjectId>,
+) -> impl futures::Stream<Item = Result<Loaded, StepError>> + use<> {
+    let (give, take) = mpsc::channel(PARALLEL);
+    let (file, namespace) = (file.clone(), target.namespace.clone());
+    // Not awaited: it ends when it has read the file or nobody listens, and
+    // says everything that it has to say through the channel.
+    drop(tokio::task::spawn_blocking(move || {
+        let wanted = Wanted::new(&namespace, ids);
+        let read = file.read(&|entry| wanted.find(entry).is_some(), &mut |entry, json| {
+            let id = wanted.find(&entry).cloned();
+            let id = id.ok_or_else(|| anyhow::anyhow!("{} was not asked for", entry.key))?;
+            give.blocking_send(Ok(Loaded { id, entry, json }))
+                .map_err(|_| anyhow::anyhow!("nobody listens any more"))
+        });
+        if let Err(error) = read {
+            let _ = give.blocking_send(Err(StepError::Read(error)));
+        }
+    }));
+    ReceiverStream::new(take)
+}
+
+/// The objects that are asked for, by name.
+struct Wanted<'a> {
+    namespace: &'a str,
+    by_name: HashMap<Arc<str>, Vec<ObjectId>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(namespace: &'a str, ids: Vec<ObjectId>) -> Self {
+        let mut by_name: HashMap<_, Vec<_>> = HashMap::with_capacity(ids.len());
+        for id in ids {
+            by_name.entry(Arc::clone(&id.name)).or_default().push(id);
+        }
+        Self { namespace, by_name }
+    }
+
+    fn find(&self, entry: &IndexEntry) -> Option<&ObjectId> {
+        let key = &entry.key;
+        self.by_name.get(key.name.as_str())?.iter().find(|id| {
+            id.is(key.group(), &key.kind)
+                && match (&*id.namespace, key.namespace.as_str()) {
+                    ("", _) => true,
+                    (namespace, "") => namespace == self.namespace,
+                    (namespace, named) => namespace == named,
+                }
+        })
+    }
+}

@@ -1,0 +1,406 @@
+//! What is true of an Assignment now: a pure function of its goal, its
+//! Inventory and what the worker is up to.
+
+use std::collections::HashMap;
+
+use lockstep_proto::v1::health::Status as Health;
+use lockstep_proto::v1::sync::Status as Sync;
+use lockstep_proto::v1::{Problem, Report};
+use pbjson_types::Timestamp;
+
+use crate::apply::next::{Surroundings, blocked};
+use crate::apply::{Goal, Target};
+use crate::cluster::KindMap;
+use crate::health::{severity, worst};
+use crate::inventory::{Inventory, Item, ObjectId, Presence};
+
+/// Problems told one by one; the outbox cuts further to what fits a message.
+const MOST_PROBLEMS: usize = 32;
+
+/// What the worker knows beside the Inventory.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Why nothing goes on at all, in words.
+    pub trouble: Option<String>,
+    /// It is waiting for something outside, in words.
+    pub waiting: Option<String>,
+    /// Watches that are down.
+    pub blind: Option<String>,
+    /// Objects that were let go of on the way to this target.
+    pub left: Vec<String>,
+    /// What the last try to resolve kinds came to; before it, they may be on
+    /// their way.
+    pub resolving: u32,
+    /// The tombstone is done; the version that it was done for.
+    pub removed: Option<u64>,
+}
+
+/// The Report of what is so now.
+#[must_use]
+pub fn report(
+    goal: &Goal,
+    inventory: &Inventory,
+    kinds: &KindMap,
+    standing: &Standing,
+    now: Timestamp,
+) -> Report {
+    let mut tally = Tally::new(goal, inventory, kinds, standing);
+    tally.count();
+    let (target_digest, target_revision) = goal.target().map_or_else(Default::default, |target| {
+        (target.digest.to_string(), target.revision.clone())
+    });
+    let settled = inventory.settled.as_ref();
+    let reached = settled.is_some_and(|settled| {
+        goal.target()
+            .is_some_and(|target| settled.digest == target.digest)
+    });
+    let applied_revision = match settled {
+        // The same content under a newer commit.
+        Some(_) if reached => target_revision.clone(),
+        Some(settled) => settled.revision.clone(),
+        None => String::new(),
+    };
+    let (sync, message) = tally.verdict();
+    let health = if standing.removed.is_some() {
+        Health::Healthy
+    } else if standing.blind.is_some() {
+        Health::Unknown
+    } else {
+        worst(tally.health.iter().copied())
+    };
+    let mut problems = std::mem::take(&mut tally.problems);
+    problems.sort_by(|a, b| {
+        let rank = |p: &Problem| (trouble_of(p.sync()), severity(p.health()));
+        rank(b).cmp(&rank(a)).then_with(|| a.object.cmp(&b.object))
+    });
+    let more = problems.len().saturating_sub(MOST_PROBLEMS);
+    problems.truncate(MOST_PROBLEMS);
+    Report {
+        seq: 0,
+        assignment: inventory.assignment.to_string(),
+        target_digest,
+        target_revision,
+        applied_digest: settled.map_or_else(String::new, |s| s.digest.to_string()),
+        applied_revision,
+        sync: sync.into(),
+        health: health.into(),
+        objects: count(tally.objects),
+        drifted: count(tally.drifted),
+        message,
+        observed_at: Some(now),
+        problems,
+        more_problems: count(more),
+        removed: standing.removed.is_some(),
+        tombstone_version: standing.removed.unwrap_or(0),
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Worst first: what failed, what is not as it should be, what is under way.
+fn trouble_of(sync: Sync) -> u8 {
+    match sync {
+        Sync::Failed => 3,
+        Sync::OutOfSync => 2,
+        Sync::Applying => 1,
+        _ => 0,
+    }
+}
+
+struct Tally<'a> {
+    goal: &'a Goal,
+    inventory: &'a Inventory,
+    kinds: &'a KindMap,
+    standing: &'a Standing,
+    objects: usize,
+    applied: usize,
+    drifted: usize,
+    failed: usize,
+    unseen: usize,
+    unwanted: usize,
+    waiting: HashMap<String, usize>,
+    going: Option<String>,
+    health: Vec<Health>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(
+        goal: &'a Goal,
+        inventory: &'a Inventory,
+        kinds: &'a KindMap,
+        standing: &'a Standing,
+    ) -> Self {
+        Self {
+            goal,
+            inventory,
+            kinds,
+            standing,
+            objects: 0,
+            applied: 0,
+            drifted: 0,
+            failed: 0,
+            unseen: 0,
+            unwanted: 0,
+            waiting: HashMap::new(),
+            going: None,
+            health: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn count(&mut self) {
+        if !self.inventory.aimed {
+            // What is wanted is not known yet; what is there still counts.
+            self.objects = self.inventory.len();
+            self.health = self.inventory.iter().map(|(_, i)| i.health).collect();
+            return;
+        }
+        let around = Surroundings::new(self.inventory, self.kinds);
+        for (id, item) in self.inventory.iter() {
+            if item.wanted.is_some() {
+                self.count_wanted(&around, id, item);
+            } else {
+                self.count_unwanted(id, item);
+            }
+        }
+        for unresolved in &self.inventory.unresolved {
+            self.objects += 1;
+            // A definition that is being made gets a moment to be served.
+            let sync = if self.standing.resolving < 3 {
+                Sync::Applying
+            } else {
+                self.failed += 1;
+                Sync::Failed
+            };
+            self.add(
+                unresolved.entry.key.to_string(),
+                sync,
+                Health::Missing,
+                &unresolved.why,
+            );
+            self.health.push(Health::Missing);
+        }
+        for (id, contested) in &self.inventory.contested {
+            self.objects += 1;
+            self.failed += 1;
+            let words = format!(
+                "assignment {} owns it: remove it from one of the two",
+                contested.owner
+            );
+            let name = id.say(&contested.api_version);
+            self.add(name, Sync::Failed, Health::Unknown, &words);
+            self.health.push(Health::Unknown);
+        }
+        for name in &self.inventory.doubled {
+            self.failed += 1;
+            let words = "it is listed twice, once without its namespace";
+            self.add(name.clone(), Sync::Failed, Health::Unknown, words);
+        }
+    }
+
+    fn count_wanted(&mut self, around: &Surroundings<'_>, id: &ObjectId, item: &Item) {
+        self.objects += 1;
+        self.applied += usize::from(!item.is_outdated());
+        self.unseen += usize::from(item.presence == Presence::Unseen && !item.is_outdated());
+        self.health.push(item.health);
+        let drifted = item.drifted || item.is_missing();
+        self.drifted += usize::from(drifted);
+        let name = || id.say(&item.api_version);
+        if let Some(failure) = item.failure() {
+            self.failed += 1;
+            let words = match item.attempts() {
+                0 | 1 => failure.to_owned(),
+                attempts => format!("{failure}; tried {attempts} times"),
+            };
+            self.add(name(), Sync::Failed, item.health, &words);
+        } else if item.is_outdated() {
+            if let Some(need) = around.waits_for(id) {
+                let words = format!("waits for {need}");
+                *self.waiting.entry(need).or_default() += 1;
+                self.add(name(), Sync::Applying, item.health, &words);
+            }
+        } else if drifted {
+            self.add(name(), Sync::OutOfSync, item.health, &fight(item));
+        } else if severity(item.health) > severity(Health::Healthy)
+            && item.presence != Presence::Unseen
+        {
+            let words = item.reason.as_deref().unwrap_or("");
+            self.add(name(), Sync::Synced, item.health, words);
+        }
+    }
+
+    fn count_unwanted(&mut self, id: &ObjectId, item: &Item) {
+        self.unwanted += 1;
+        let name = || id.say(&item.api_version);
+        if let Some(failure) = item.failure() {
+            self.failed += 1;
+            self.add(name(), Sync::Failed, item.health, failure);
+        } else if item.presence == Presence::Going {
+            let words = item.reason.as_deref().unwrap_or("is being deleted");
+            if self.going.is_none() {
+                self.going = Some(format!("{} {words}", name()));
+            }
+            self.add(name(), Sync::Applying, Health::Progressing, words);
+        }
+    }
+
+    fn add(&mut self, object: String, sync: Sync, health: Health, message: &str) {
+        self.problems.push(Problem {
+            object,
+            sync: sync.into(),
+            health: health.into(),
+            message: message.to_owned(),
+        });
+    }
+
+    /// The word for all of it, and the sentence that goes with it.
+    fn verdict(&self) -> (Sync, String) {
+        let standing = self.standing;
+        if standing.removed.is_some() {
+            return (Sync::Synced, self.notes("removed"));
+        }
+        if let Some(trouble) = &standing.trouble {
+            return (Sync::Failed, trouble.clone());
+        }
+        if let Some(blind) = &standing.blind {
+            return (Sync::Unknown, blind.clone());
+        }
+        if self.failed > 0 {
+            return (Sync::Failed, self.failure());
+        }
+        match self.goal {
+            Goal::Remove => (Sync::Applying, self.removing()),
+            Goal::Keep(target) => self.keeping(target),
+        }
+    }
+
+    fn keeping(&self, target: &Target) -> (Sync, String) {
+        if let Some(waiting) = &self.standing.waiting {
+            return (Sync::Applying, waiting.clone());
+        }
+        if !self.inventory.aimed {
+            return (Sync::Applying, "reading the bundle".to_owned());
+        }
+        let open = self.objects - self.applied;
+        if open > 0 {
+            let mut message = format!("{} of {} objects applied", self.applied, self.objects);
+            let longest = self.waiting.iter().max_by_key(|(need, n)| (**n, *need));
+            if let Some((need, n)) = longest {
+                message = format!("{message}; {n} wait for {need}");
+            }
+            return (Sync::Applying, message);
+        }
+        if let Some(blocked) = blocked(self.goal, self.inventory) {
+            let message = format!(
+                "prune stopped: {} of {} objects are no longer in Git, and maxPrune {} allows {}; \
+                 put them back, or raise spec.sync.maxPrune",
+                blocked.unwanted, blocked.base, target.max_prune, blocked.allowed
+            );
+            return (Sync::OutOfSync, message);
+        }
+        if self.unwanted > 0 {
+            return (Sync::Applying, self.pruning());
+        }
+        if self.drifted > 0 {
+            let message = format!("{} objects were changed by somebody else", self.drifted);
+            return (Sync::OutOfSync, message);
+        }
+        if self.unseen > 0 {
+            let message = format!("{} objects have not been seen yet", self.unseen);
+            return (Sync::Unknown, message);
+        }
+        let reached = self.inventory.settled.as_ref().is_some_and(|settled| {
+            !settled.left
+                && settled.digest == target.digest
+                && settled.namespace == target.namespace
+        });
+        if reached && !self.inventory.is_dirty() {
+            (Sync::Synced, self.notes(""))
+        } else {
+            (Sync::Applying, "storing the inventory".to_owned())
+        }
+    }
+
+    fn failure(&self) -> String {
+        let first = self
+            .problems
+            .iter()
+            .filter(|problem| problem.sync() == Sync::Failed)
+            .min_by(|a, b| a.object.cmp(&b.object));
+        let first = first.map_or_else(String::new, |p| format!("{}: {}", p.object, p.message));
+        let mut message = match self.failed {
+            1 => first,
+            failed => format!("{failed} of {} objects failed; {first}", self.objects),
+        };
+        if self.unwanted > 0 && *self.goal != Goal::Remove {
+            message.push_str(&format!(
+                " ({} objects are not pruned before all others are applied)",
+                self.unwanted
+            ));
+        }
+        message
+    }
+
+    fn removing(&self) -> String {
+        match &self.going {
+            Some(going) => format!("removing: {} objects left; {going}", self.unwanted),
+            None => format!("removing: {} objects left", self.unwanted),
+        }
+    }
+
+    fn pruning(&self) -> String {
+        match &self.going {
+            Some(going) => format!("pruning: {} objects left; {going}", self.unwanted),
+            None => format!("pruning: {} objects left", self.unwanted),
+        }
+    }
+
+    /// `message`, and what was let go of.
+    fn notes(&self, message: &str) -> String {
+        let left = &self.standing.left;
+        let Some(first) = left.first() else {
+            return message.to_owned();
+        };
+        let mut notes = match left.len() {
+            1 => first.clone(),
+            n => format!("{n} objects were left where they are: {first}, …"),
+        };
+        if !message.is_empty() {
+            notes = format!("{message}; {notes}");
+        }
+        notes
+    }
+}
+
+/// Why an object that differs has not been put back this instant.
+fn fight(item: &Item) -> String {
+    let Some(care) = &item.care else {
+        return "is being put back".to_owned();
+    };
+    let by = care.by.as_deref().unwrap_or("somebody");
+    if care.corrections > 1 && care.not_before.is_some() {
+        format!(
+            "{by} has changed it back {} times: waiting before the next correction",
+            care.corrections
+        )
+    } else {
+        format!("changed by {by}; is being put back")
+    }
+}
+
+/// The Report of an Assignment that cannot even be begun.
+#[must_use]
+pub fn not_begun(item: &lockstep_proto::v1::DesiredItem, why: &str) -> Report {
+    Report {
+        assignment: item.assignment.clone(),
+        target_digest: item.bundle_digest.clone(),
+        target_revision: item.revision.clone(),
+        sync: Sync::Unknown.into(),
+        health: Health::Unknown.into(),
+        message: why.to_owned(),
+        ..Report::default()
+    }
+}

@@ -1,0 +1,454 @@
+//! One Assignment's worker: asks what comes next, does it, says how things
+//! stand, and rests until there is news. A newer goal drops whatever is under
+//! way: every step can be dropped at any point.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_proto::Digest;
+use pbjson_types::Timestamp;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::report::{Standing, report};
+use crate::apply::aim;
+use crate::apply::backoff::backoff;
+use crate::apply::next::{Pace, Step, next};
+use crate::apply::removal::Remover;
+use crate::apply::send::{Sender, StepError};
+use crate::apply::{Goal, Target};
+use crate::bundle::{BundleFile, BundleSource};
+use crate::cluster::{ApiError, Cluster};
+use crate::inventory::registry::{Registry, Shared};
+use crate::inventory::store::{Store, create_namespace};
+use crate::inventory::{Inventory, Presence};
+use crate::observe::Observer;
+use crate::report::Outbox;
+
+/// News come in bursts: what is not urgent waits for the end of one.
+const BURST: Duration = Duration::from_millis(50);
+/// How often a long step says how far it is.
+const PROGRESS: Duration = Duration::from_millis(500);
+/// How long a fresh agent may take to look at everything before it says that
+/// it does not know.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// Between two looks for objects that others have let go of.
+const CLAIM_AGAIN: Duration = Duration::from_secs(2);
+/// An API server that was away is tried again at least this often.
+const LONGEST_AWAY: Duration = Duration::from_secs(10);
+
+/// What the worker shares with all others.
+pub struct Surround {
+    pub cluster: Cluster,
+    pub registry: Arc<Registry>,
+    pub observer: Observer,
+    pub bundles: Arc<dyn BundleSource>,
+    pub outbox: Outbox,
+    /// Indexes of Bundles are read one or two at a time: they are the largest
+    /// thing that is ever in memory.
+    pub reading: Semaphore,
+    pub started: Instant,
+}
+
+/// A goal, and the version of the desired state that it stands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    pub goal: Goal,
+    pub version: u64,
+}
+
+pub struct Worker {
+    pub around: Arc<Surround>,
+    pub name: Arc<str>,
+    pub shared: Arc<Shared>,
+    pub store: Store,
+    pub orders: watch::Receiver<Order>,
+    standing: Standing,
+    pace: Pace,
+    file: Option<BundleFile>,
+    failures: u32,
+}
+
+impl Worker {
+    pub fn new(
+        around: Arc<Surround>,
+        shared: Arc<Shared>,
+        store: Store,
+        orders: watch::Receiver<Order>,
+    ) -> Self {
+        let name = Arc::clone(&shared.inventory.lock().assignment);
+        Self {
+            around,
+            name,
+            shared,
+            store,
+            orders,
+            standing: Standing::default(),
+            pace: Pace::default(),
+            file: None,
+            failures: 0,
+        }
+    }
+
+    /// Runs until the orders end.
+    pub async fn run(mut self) {
+        let mut orders = self.orders.clone();
+        let mut order = orders.borrow_and_update().clone();
+        self.begin();
+        loop {
+            let changed = tokio::select! {
+                biased;
+                changed = orders.changed() => changed,
+                () = self.pursue(&order) => Ok(()),
+            };
+            if changed.is_err() {
+                return;
+            }
+            let newer = orders.borrow_and_update().clone();
+            if newer.goal != order.goal {
+                self.begin();
+            }
+            order = newer;
+        }
+    }
+
+    /// Forgets what was known about the last goal.
+    fn begin(&mut self) {
+        self.shared.inventory.lock().aimed = false;
+        self.standing = Standing::default();
+        self.pace = Pace::default();
+        self.file = None;
+        self.failures = 0;
+    }
+
+    /// Does what comes next, again and again; ends only by being dropped, or
+    /// with a tombstone that is done and reported.
+    async fn pursue(&mut self, order: &Order) {
+        if self.standing.removed.is_some() {
+            self.standing.removed = Some(order.version);
+        }
+        loop {
+            if self.standing.removed.is_some() {
+                self.say(order);
+                return std::future::pending().await;
+            }
+            let step = self.next(order);
+            self.say(order);
+            let done = match step {
+                Step::Rest(until) => {
+                    self.rest(order, until).await;
+                    continue;
+                }
+                step => self.perform_and_tell(order, step).await,
+            };
+            match done {
+                Ok(()) => {
+                    self.failures = 0;
+                    self.standing.trouble = None;
+                }
+                Err(error) => self.back_off(order, &error).await,
+            }
+        }
+    }
+
+    fn next(&self, order: &Order) -> Step {
+        let inventory = self.shared.inventory.lock();
+        let kinds = self.around.cluster.kinds();
+        next(&order.goal, &inventory, &kinds, self.pace, Instant::now())
+    }
+
+    /// Says how things stand, if they can be known yet.
+    fn say(&mut self, order: &Order) {
+        let now = Instant::now();
+        let inventory = self.shared.inventory.lock();
+        let fresh = now.duration_since(self.around.started) < FIRST_LOOK;
+        if fresh && inventory.aimed && self.standing.trouble.is_none() && looks(&inventory) {
+            return;
+        }
+        let used: HashSet<_> = inventory.kinds();
+        self.standing.blind = self.around.observer.trouble(&used, now);
+        let kinds = self.around.cluster.kinds();
+        let report = report(
+            &order.goal,
+            &inventory,
+            &kinds,
+            &self.standing,
+            wall_clock(),
+        );
+        drop(inventory);
+        self.around.outbox.put(report);
+    }
+
+    /// Does `step`; meanwhile says now and then how far it is.
+    async fn perform_and_tell(&mut self, order: &Order, step: Step) -> Result<(), StepError> {
+        let long = matches!(step, Step::Send(..) | Step::Delete(_));
+        if !long {
+            return self.perform(order, step).await;
+        }
+        let around = Arc::clone(&self.around);
+        let shared = Arc::clone(&self.shared);
+        let standing = Standing {
+            left: self.standing.left.clone(),
+            ..Standing::default()
+        };
+        let mut progress = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
+        let mut work = std::pin::pin!(self.perform(order, step));
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = progress.tick() => {
+                    let inventory = shared.inventory.lock();
+                    let kinds = around.cluster.kinds();
+                    let report = report(&order.goal, &inventory, &kinds, &standing, wall_clock());
+                    drop(inventory);
+                    around.outbox.put(report);
+                }
+            }
+        }
+    }
+
+    async fn perform(&mut self, order: &Order, step: Step) -> Result<(), StepError> {
+        let around = Arc::clone(&self.around);
+        let shared = Arc::clone(&self.shared);
+        let target = order.goal.target();
+        match (step, target) {
+            (Step::Aim, None) => {
+                let mut inventory = shared.inventory.lock();
+                inventory.want_nothing();
+                inventory.aimed = true;
+                drop(inventory);
+                around.registry.wake_contenders();
+            }
+            (Step::Aim, Some(target)) => self.aim(order, target).await?,
+            (Step::Resolve, Some(target)) => {
+                let kinds = around.cluster.discover(Instant::now()).await?;
+                aim::resolve(&around.registry, &shared, target, &kinds);
+                self.pace_resolving();
+            }
+            (Step::Claim, _) => {
+                aim::claim(&around.registry, &shared);
+                self.pace.claim = Some(Instant::now() + CLAIM_AGAIN);
+            }
+            (Step::Store { begin }, _) => {
+                if begin {
+                    shared.inventory.lock().intend();
+                }
+                self.store.save(&shared.inventory).await?;
+                around.observer.refresh();
+            }
+            (Step::Prove(ids), Some(target)) => {
+                let file = self.bundle(order, target).await?;
+                self.sender(target).prove(&file, ids).await?;
+            }
+            (Step::Send(_, ids), Some(target)) => {
+                let file = self.bundle(order, target).await?;
+                self.make_namespace(target, &ids).await?;
+                self.sender(target).send(&file, ids).await?;
+            }
+            (Step::Delete(ids), _) => {
+                let left = self.remover().delete(ids).await?;
+                self.standing.left.extend(left);
+                around.registry.wake_contenders();
+            }
+            (Step::Release(ids), _) => {
+                let left = self.remover().release(ids).await?;
+                self.standing.left.extend(left);
+            }
+            (Step::Settle, Some(target)) => {
+                shared
+                    .inventory
+                    .lock()
+                    .settle(target.digest, &target.revision, &target.namespace);
+                self.store.save(&shared.inventory).await?;
+                around.observer.refresh();
+            }
+            (Step::Vanish, _) => {
+                self.store.remove().await?;
+                shared.inventory.lock().settled = None;
+                around.observer.refresh();
+                self.standing.removed = Some(order.version);
+            }
+            // No goal asks for these.
+            (Step::Resolve | Step::Prove(_) | Step::Send(..) | Step::Settle, None)
+            | (Step::Rest(_), _) => {}
+        }
+        Ok(())
+    }
+
+    /// Compares the Inventory with the target: by what was settled where that
+    /// is the same, else by the Bundle's index.
+    async fn aim(&mut self, order: &Order, target: &Target) -> Result<(), StepError> {
+        if self.around.cluster.kinds().is_empty() {
+            self.around.cluster.discover(Instant::now()).await?;
+        }
+        if self
+            .shared
+            .inventory
+            .lock()
+            .want_settled(target.digest, &target.namespace)
+        {
+            self.around.registry.wake_contenders();
+            self.around.observer.refresh();
+            return Ok(());
+        }
+        let file = self.bundle(order, target).await?;
+        let _reading = self.around.reading.acquire().await;
+        let entries = tokio::task::spawn_blocking(move || file.index())
+            .await
+            .map_err(|error| StepError::Read(error.into()))??;
+        let kinds = self.around.cluster.kinds();
+        aim::aim(&self.around.registry, &self.shared, target, entries, &kinds);
+        self.around.observer.refresh();
+        Ok(())
+    }
+
+    /// The target's Bundle, from disk or from the hub.
+    async fn bundle(&mut self, order: &Order, target: &Target) -> Result<BundleFile, StepError> {
+        if let Some(file) = &self.file
+            && file.digest() == target.digest
+            && file.path().exists()
+        {
+            return Ok(file.clone());
+        }
+        let have = self
+            .shared
+            .inventory
+            .lock()
+            .settled
+            .as_ref()
+            .map(|s| s.digest);
+        let have = have.filter(|have: &Digest| *have != target.digest);
+        self.standing.waiting = Some("fetching the bundle from the hub".to_owned());
+        self.say(order);
+        let bundles = Arc::clone(&self.around.bundles);
+        let fetched = bundles.bundle(target.digest, have).await;
+        self.standing.waiting = None;
+        let file = fetched?;
+        self.file = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Creates the Assignment's namespace where nothing of ours lives in it
+    /// yet: else an apply would say soon enough that it is missing.
+    async fn make_namespace(
+        &self,
+        target: &Target,
+        ids: &[crate::inventory::ObjectId],
+    ) -> Result<(), StepError> {
+        let namespace = target.namespace.as_str();
+        let needed = target.create_namespace && ids.iter().any(|id| *id.namespace == *namespace);
+        if !needed {
+            return Ok(());
+        }
+        {
+            let inventory = self.shared.inventory.lock();
+            let lived_in = inventory.iter().any(|(id, item)| {
+                (*id.namespace == *namespace && item.presence == Presence::Present)
+                    || (id.is("", "Namespace") && *id.name == *namespace)
+            });
+            if lived_in {
+                return Ok(());
+            }
+        }
+        match create_namespace(&self.around.cluster, namespace).await {
+            // It may exist all the same: applying tells.
+            Err(error) if !error.is_about_the_server() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn sender<'a>(&'a self, target: &'a Target) -> Sender<'a> {
+        Sender {
+            cluster: &self.around.cluster,
+            shared: &self.shared,
+            assignment: &self.name,
+            target,
+        }
+    }
+
+    fn remover(&self) -> Remover<'_> {
+        Remover {
+            cluster: &self.around.cluster,
+            registry: &self.around.registry,
+            shared: &self.shared,
+            assignment: &self.name,
+        }
+    }
+
+    /// A definition that was just made is served within moments: ask soon,
+    /// then less and less often.
+    fn pace_resolving(&mut self) {
+        if self.shared.inventory.lock().unresolved.is_empty() {
+            self.pace.resolve = None;
+            self.standing.resolving = 0;
+            return;
+        }
+        let tries = self.standing.resolving;
+        self.standing.resolving = tries + 1;
+        let wait = match tries {
+            0..6 => Duration::from_millis(100 << tries),
+            _ => backoff((tries - 5).min(4), None),
+        };
+        self.pace.resolve = Some(Instant::now() + wait);
+    }
+
+    /// Waits for news, or until `until`. What is urgent is done at once, the
+    /// rest when the burst is over.
+    async fn rest(&mut self, order: &Order, until: Option<Instant>) {
+        let first_look = self.around.started + FIRST_LOOK;
+        let until = match until {
+            None if Instant::now() < first_look => Some(first_look),
+            until => until,
+        };
+        let timer = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.shared.changed.notified() => {}
+            () = timer => return,
+        }
+        if matches!(self.next(order), Step::Rest(_)) {
+            tokio::time::sleep(BURST).await;
+        }
+    }
+
+    /// Notes what keeps everything from going on, and waits.
+    async fn back_off(&mut self, order: &Order, error: &StepError) {
+        let api = match error {
+            StepError::Api(error) => Some(error),
+            StepError::Store(error) => error.api(),
+            StepError::Bundle(_) | StepError::Read(_) => None,
+        };
+        let asked = api.and_then(ApiError::retry_after);
+        let mut wait = backoff(self.failures, asked);
+        if api.is_some_and(ApiError::is_about_the_server) {
+            wait = wait.min(LONGEST_AWAY);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.file = None;
+        let seconds = wait.as_secs().max(1);
+        self.standing.trouble = Some(format!("{error}; trying again in about {seconds} s"));
+        self.say(order);
+        tracing::warn!(assignment = %self.name, %error, "attempt failed");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Something that was applied before has not been looked at yet.
+fn looks(inventory: &Inventory) -> bool {
+    inventory.iter().any(|(_, item)| {
+        item.presence == Presence::Unseen && item.applied.is_some() && item.wanted.is_some()
+    })
+}
+
+fn wall_clock() -> Timestamp {
+    let now = jiff::Timestamp::now();
+    Timestamp {
+        seconds: now.as_second(),
+        nanos: now.subsec_nanosecond(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Rules for the built-in kinds that run nothing themselves.
+
+use super::conditions::find;
+use super::{Judgement, Subject, int, list, text};
+
+pub(super) fn service(object: &Subject) -> Judgement {
+    let waits = text(&object.spec, "/type") == "LoadBalancer"
+        && list(&object.status, "/loadBalancer/ingress").is_empty();
+    if waits {
+        Judgement::progressing("waits for an address of its load balancer")
+    } else {
+        Judgement::healthy()
+    }
+}
+
+pub(super) fn volume_claim(object: &Subject) -> Judgement {
+    match text(&object.status, "/phase") {
+        "Bound" => Judgement::healthy(),
+        "Lost" => Judgement::degraded(format!(
+            "its volume {} is lost",
+            text(&object.spec, "/volumeName")
+        )),
+        _ => Judgement::progressing("not bound to a volume yet"),
+    }
+}
+
+pub(super) fn volume(object: &Subject) -> Judgement {
+    match text(&object.status, "/phase") {
+        "Failed" => match text(&object.status, "/message") {
+            "" => Judgement::degraded("its reclamation failed"),
+            message => Judgement::degraded(message),
+        },
+        "Pending" => Judgement::progressing("not available yet"),
+        _ => Judgement::healthy(),
+    }
+}
+
+pub(super) fn namespace(object: &Subject) -> Judgement {
+    if text(&object.status, "/phase") == "Terminating" {
+        Judgement::progressing("is being deleted")
+    } else {
+        Judgement::healthy()
+    }
+}
+
+pub(super) fn disruption_budget(object: &Subject) -> Judgement {
+    if let Some(c) = find(&object.status, "DisruptionAllowed").filter(|c| c.reason == "SyncFailed")
+    {
+        return Judgement::degraded(c.words("DisruptionAllowed"));
+    }
+    let looked = object.status.get("observedGeneration").is_some();
+    if looked || object.metadata.generation.is_none() {
+        Judgement::healthy()
+    } else {
+        Judgement::progressing("allowed disruptions are not computed yet")
+    }
+}
+
+pub(super) fn autoscaler(object: &Subject) -> Judgement {
+    let status = &object.status;
+    if let Some(c) = find(status, "AbleToScale").filter(|c| c.is("False")) {
+        return Judgement::degraded(c.words("AbleToScale"));
+    }
+    match find(status, "ScalingActive") {
+        Some(c) if c.is("False") && c.reason == "ScalingDisabled" => {
+            Judgement::suspended(c.words("ScalingActive"))
+        }
+        Some(c) if c.is("False") => Judgement::degraded(c.words("ScalingActive")),
+        Some(_) => Judgement::healthy(),
+        // autoscaling/v1 has no conditions in its status; what it has is the count.
+        None if int(status, "/currentReplicas", -1) >= 0 => Judgement::healthy(),
+        None => Judgement::progressing("its controller has not looked at it yet"),
+    }
+}
+
+pub(super) fn definition(object: &Subject) -> Judgement {
+    let status = &object.status;
+    if let Some(c) = find(status, "NamesAccepted").filter(|c| c.is("False")) {
+        return Judgement::degraded(c.words("NamesAccepted"));
+    }
+    match find(status, "Established") {
+        Some(c) if c.is("True") => Judgement::healthy(),
+        Some(c) if c.is("False") && c.reason != "Installing" => {
+            Judgement::degraded(c.words("Established"))
+        }
+        _ => Judgement::progressing("not established yet"),
+    }
+}
+
+pub(super) fn api_service(object: &Subject) -> Judgement {
+    match find(&object.status, "Available") {
+        Some(c) if c.is("True") => Judgement::healthy(),
+        Some(c) => Judgement::progressing(c.words("Available")),
+        None => Judgement::progressing("not Available yet"),
+    }
+}
+
+pub(super) fn signing_request(object: &Subject) -> Judgement {
+    for name in ["Denied", "Failed"] {
+        if let Some(c) = find(&object.status, name).filter(|c| c.is("True")) {
+            return Judgement::degraded(c.words(name));
+        }
+    }
+    if text(&object.status, "/certificate").is_empty() {
+        Judgement::progressing("no certificate is issued yet")
+    } else {
+        Judgement::healthy()
+    }
+}
+
+pub(super) fn flow_schema(object: &Subject) -> Judgement {
+    match find(&object.status, "Dangling").filter(|c| c.is("True")) {
+        Some(c) => Judgement::degraded(c.words("Dangling")),
+        None => Judgement::healthy(),
+    }
+}

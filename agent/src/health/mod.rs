@@ -1,0 +1,172 @@
+//! How well an object is, judged from its own JSON and nothing else.
+//!
+//! In comes an object's metadata, spec and status; out goes one of the design's
+//! words and, for anything but Healthy, the reason. The rules are kstatus's
+//! (sigs.k8s.io/cli-utils, pkg/kstatus) with three departures that people
+//! expect: a running Job is Progressing until it completes, whatever is paused
+//! or suspended on purpose says Suspended, and a Pod that cannot start its
+//! containers is Degraded at once. Nothing here asks a cluster or a clock.
+
+mod builtin;
+mod conditions;
+#[cfg(test)]
+mod tests;
+mod workloads;
+
+use lockstep_proto::v1::health::Status;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What is read of an object to judge it. Everything else of it is skipped
+/// while parsing, so that a watch of many large objects stays cheap.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Subject {
+    pub metadata: Metadata,
+    pub spec: Value,
+    pub status: Value,
+}
+
+/// The part of an object's metadata that health depends on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Metadata {
+    pub generation: Option<i64>,
+    pub deletion_timestamp: Option<String>,
+    pub finalizers: Vec<String>,
+}
+
+/// A word and the reason for it; Healthy needs none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    pub health: Status,
+    pub message: String,
+}
+
+impl Judgement {
+    #[must_use]
+    pub fn healthy() -> Self {
+        Self::new(Status::Healthy, "")
+    }
+
+    fn new(health: Status, message: impl Into<String>) -> Self {
+        Self {
+            health,
+            message: message.into(),
+        }
+    }
+
+    fn progressing(message: impl Into<String>) -> Self {
+        Self::new(Status::Progressing, message)
+    }
+
+    fn degraded(message: impl Into<String>) -> Self {
+        Self::new(Status::Degraded, message)
+    }
+
+    fn suspended(message: impl Into<String>) -> Self {
+        Self::new(Status::Suspended, message)
+    }
+}
+
+/// Judges one object of `kind` in API group `group` (empty for the core group).
+#[must_use]
+pub fn judge(group: &str, kind: &str, object: &Subject) -> Judgement {
+    if object.metadata.deletion_timestamp.is_some() {
+        return Judgement::progressing(deleting(group, kind, object));
+    }
+    if let Some(early) = conditions::before_rules(object) {
+        return early;
+    }
+    let rule = match (group, kind) {
+        ("apps", "Deployment") => workloads::deployment,
+        ("apps", "StatefulSet") => workloads::stateful_set,
+        ("apps", "DaemonSet") => workloads::daemon_set,
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => workloads::replica_set,
+        ("", "Pod") => workloads::pod,
+        ("batch", "Job") => workloads::job,
+        ("batch", "CronJob") => workloads::cron_job,
+        ("", "Service") => builtin::service,
+        ("", "PersistentVolumeClaim") => builtin::volume_claim,
+        ("", "PersistentVolume") => builtin::volume,
+        ("", "Namespace") => builtin::namespace,
+        ("policy", "PodDisruptionBudget") => builtin::disruption_budget,
+        ("autoscaling", "HorizontalPodAutoscaler") => builtin::autoscaler,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => builtin::definition,
+        ("apiregistration.k8s.io", "APIService") => builtin::api_service,
+        ("certificates.k8s.io", "CertificateSigningRequest") => builtin::signing_request,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => builtin::flow_schema,
+        // kstatus calls an Ingress current as soon as it exists: many
+        // controllers never publish an address.
+        ("networking.k8s.io", "Ingress" | "NetworkPolicy") => |_: &Subject| Judgement::healthy(),
+        _ => conditions::by_conditions,
+    };
+    rule(object)
+}
+
+/// The worst of many, by the design's order. Unknown is worse than Suspended
+/// and Healthy (nobody may call the whole healthy while a part is not known)
+/// and better than what is known to be wrong. Healthy where there are none.
+#[must_use]
+pub fn worst(all: impl IntoIterator<Item = Status>) -> Status {
+    all.into_iter()
+        .max_by_key(|health| severity(*health))
+        .unwrap_or(Status::Healthy)
+}
+
+/// Grows with how bad it is.
+#[must_use]
+pub fn severity(health: Status) -> u8 {
+    match health {
+        Status::Healthy => 0,
+        Status::Suspended => 1,
+        Status::Unknown | Status::Unspecified => 2,
+        Status::Progressing => 3,
+        Status::Missing => 4,
+        Status::Degraded => 5,
+    }
+}
+
+fn deleting(group: &str, kind: &str, object: &Subject) -> String {
+    let mut message = "is being deleted".to_owned();
+    if !object.metadata.finalizers.is_empty() {
+        message.push_str("; waits for finalizers ");
+        message.push_str(&object.metadata.finalizers.join(", "));
+    }
+    if (group, kind) == ("", "Namespace") {
+        let remaining: Vec<&str> = ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"]
+            .into_iter()
+            .filter_map(|name| conditions::find(&object.status, name))
+            .filter(|condition| condition.status == "True" && !condition.message.is_empty())
+            .map(|condition| condition.message)
+            .collect();
+        if !remaining.is_empty() {
+            message.push_str(": ");
+            message.push_str(&remaining.join("; "));
+        }
+    }
+    message
+}
+
+/// `path` in `value` as a whole number; `or` where it is missing.
+fn int(value: &Value, path: &str, or: i64) -> i64 {
+    value.pointer(path).and_then(Value::as_i64).unwrap_or(or)
+}
+
+/// `path` in `value` as text; empty where it is missing.
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or("")
+}
+
+/// `path` in `value` as a flag; false where it is missing.
+fn flag(value: &Value, path: &str) -> bool {
+    value.pointer(path).and_then(Value::as_bool) == Some(true)
+}
+
+/// `path` in `value` as a list; empty where it is missing.
+fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
+    value
+        .pointer(path)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}

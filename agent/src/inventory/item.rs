@@ -1,0 +1,331 @@
+//! One object of an Inventory: what is wanted of it, what was applied, what a
+//! watch saw, and what went wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_proto::Digest;
+use lockstep_proto::v1::health::Status as Health;
+use tokio::time::Instant;
+
+use crate::health::Judgement;
+
+/// An object that stayed as we left it for this long is not fought over.
+const PEACE: Duration = Duration::from_secs(600);
+/// Corrections that are made at once before we begin to wait between them.
+const PATIENCE: u32 = 3;
+/// The longest wait between two corrections of one object.
+const LONGEST_TRUCE: Duration = Duration::from_secs(300);
+
+/// Whether the object is there, as far as watches and answers tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// No news yet.
+    Unseen,
+    Absent,
+    Present,
+    /// There, with a deletion timestamp.
+    Going,
+}
+
+/// See the module. Kept small: there may be thousands.
+#[derive(Debug)]
+pub struct Item {
+    pub api_version: Arc<str>,
+    /// The content that the target lists; none where it lists the object not.
+    pub wanted: Option<Digest>,
+    /// The content that the object was last confirmed to hold, if any.
+    pub applied: Option<Digest>,
+    /// Fingerprint of the fields that we owned right after that.
+    pub owned: u64,
+    /// It stands in the stored Inventory, or will with the next save.
+    pub stored: bool,
+    pub presence: Presence,
+    /// Resource version of the latest news.
+    pub version: u64,
+    /// Fingerprint of the fields that we own by the latest news.
+    pub seen_owned: u64,
+    pub health: Health,
+    pub reason: Option<Box<str>>,
+    /// Proved to differ from what was applied, and not corrected yet.
+    pub drifted: bool,
+    /// What went wrong lately; none for nearly every item.
+    pub care: Option<Box<Care>>,
+}
+
+/// Failures and corrections of one object.
+#[derive(Debug, Default)]
+pub struct Care {
+    /// Why the last attempt failed.
+    pub failure: Option<Box<str>>,
+    pub attempts: u32,
+    /// Not to be touched before.
+    pub not_before: Option<Instant>,
+    pub corrections: u32,
+    pub corrected: Option<Instant>,
+    /// Who changed what we corrected.
+    pub by: Option<Box<str>>,
+}
+
+/// What a watch says of an object.
+#[derive(Debug)]
+pub enum News {
+    There {
+        version: u64,
+        owned: u64,
+        going: bool,
+        judgement: Judgement,
+    },
+    Gone {
+        version: u64,
+    },
+}
+
+impl Item {
+    pub(super) fn wanted(api_version: Arc<str>, wanted: Digest) -> Self {
+        Self {
+            wanted: Some(wanted),
+            ..Self::stored(api_version, None, 0)
+        }
+        .not_stored()
+    }
+
+    /// As read back from the stored Inventory.
+    pub(super) fn stored(api_version: Arc<str>, applied: Option<Digest>, owned: u64) -> Self {
+        Self {
+            api_version,
+            wanted: None,
+            applied,
+            owned,
+            stored: true,
+            presence: Presence::Unseen,
+            version: 0,
+            seen_owned: 0,
+            health: Health::Unknown,
+            reason: None,
+            drifted: false,
+            care: None,
+        }
+    }
+
+    fn not_stored(self) -> Self {
+        Self {
+            stored: false,
+            ..self
+        }
+    }
+
+    /// The content that is wanted has not been applied.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.wanted.is_some() && self.applied != self.wanted
+    }
+
+    /// Applied as wanted, but not there (any more).
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.wanted.is_some() && !self.is_outdated() && self.presence == Presence::Absent
+    }
+
+    /// Applied as wanted, but fields that were ours no longer are: somebody
+    /// changed them, unless a dry run proves otherwise.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.wanted.is_some()
+            && !self.is_outdated()
+            && !self.drifted
+            && self.presence == Presence::Present
+            && self.seen_owned != self.owned
+    }
+
+    /// To be applied, when nothing stands in the way.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.presence != Presence::Going
+            && (self.is_outdated() || self.is_missing() || (self.drifted && self.wanted.is_some()))
+    }
+
+    /// A failure or a truce forbids touching it now.
+    #[must_use]
+    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
+        self.care
+            .as_ref()
+            .and_then(|care| care.not_before)
+            .filter(|then| *then > now)
+    }
+
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.care.as_ref().and_then(|care| care.failure.as_deref())
+    }
+
+    /// Takes the news; false where they are old.
+    pub fn hear(&mut self, news: News) -> bool {
+        match news {
+            News::There { version, .. } | News::Gone { version } if version < self.version => false,
+            News::There {
+                version,
+                owned,
+                going,
+                judgement,
+            } => {
+                self.version = version;
+                self.seen_owned = owned;
+                self.presence = if going {
+                    Presence::Going
+                } else {
+                    Presence::Present
+                };
+                self.health = judgement.health;
+                self.reason = (!judgement.message.is_empty()).then(|| judgement.message.into());
+                true
+            }
+            News::Gone { version } => {
+                self.version = version;
+                self.seen_owned = 0;
+                self.presence = Presence::Absent;
+                self.health = Health::Missing;
+                self.reason = None;
+                self.drifted = false;
+                if self.wanted.is_none() {
+                    // What we waited for has come to pass.
+                    self.care = None;
+                }
+                true
+            }
+        }
+    }
+
+    /// The API server took our apply; `watched` says that a watch will tell
+    /// how the object does.
+    pub fn answered(&mut self, version: u64, owned: u64, going: bool, watched: bool) {
+        let changed = version != self.version;
+        if version >= self.version {
+            self.version = version;
+            self.seen_owned = owned;
+            self.presence = if going {
+                Presence::Going
+            } else {
+                Presence::Present
+            };
+            if changed || self.health == Health::Missing {
+                (self.health, self.reason) = if watched {
+                    let reason = "applied; how it does is not known yet";
+                    (Health::Progressing, Some(reason.into()))
+                } else {
+                    (Health::Healthy, None)
+                };
+            }
+        }
+        self.drifted = false;
+        if let Some(care) = &mut self.care {
+            care.failure = None;
+            care.attempts = 0;
+            if care.corrected.is_none() {
+                self.care = None;
+            }
+        }
+    }
+
+    /// Notes that a correction is being made, and how long to keep off after it.
+    pub fn correcting(&mut self, now: Instant) {
+        let care = self.care.get_or_insert_default();
+        let fresh = care.corrected.is_some_and(|then| now - then < PEACE);
+        care.corrections = if fresh { care.corrections + 1 } else { 1 };
+        care.corrected = Some(now);
+        care.not_before = (care.corrections >= PATIENCE).then(|| {
+            let doublings = (care.corrections - PATIENCE).min(16);
+            now + LONGEST_TRUCE.min(Duration::from_secs(1 << doublings))
+        });
+    }
+
+    /// Notes a failed attempt, to be repeated not before `then`.
+    pub fn failed(&mut self, words: &str, then: Instant) {
+        let care = self.care.get_or_insert_default();
+        care.failure = Some(words.into());
+        care.attempts = care.attempts.saturating_add(1);
+        care.not_before = Some(then);
+    }
+
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.care.as_ref().map_or(0, |care| care.attempts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item() -> Item {
+        let mut item = Item::wanted("v1".into(), Digest::of(b"1"));
+        item.applied = item.wanted;
+        item.owned = 7;
+        item
+    }
+
+    fn there(version: u64, owned: u64) -> News {
+        News::There {
+            version,
+            owned,
+            going: false,
+            judgement: Judgement::healthy(),
+        }
+    }
+
+    #[test]
+    fn old_news_change_nothing() {
+        let mut item = item();
+        assert!(item.hear(there(5, 7)));
+        assert!(!item.hear(News::Gone { version: 4 }));
+        assert_eq!(item.presence, Presence::Present);
+        item.answered(9, 7, false, false);
+        assert!(!item.hear(there(6, 3)), "it speaks of before our apply");
+        assert!(!item.is_suspect());
+    }
+
+    #[test]
+    fn fields_taken_from_us_are_suspect_and_a_missing_object_is_due() {
+        let mut item = item();
+        item.hear(there(5, 7));
+        assert!(!item.is_due() && !item.is_suspect());
+        item.hear(there(6, 8));
+        assert!(item.is_suspect() && !item.is_due());
+        item.hear(News::Gone { version: 7 });
+        assert!(item.is_missing() && item.is_due() && !item.is_suspect());
+        item.presence = Presence::Going;
+        assert!(!item.is_due(), "it has to be gone first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fight_is_slowed_down_and_peace_is_forgiven() {
+        let mut item = item();
+        let now = Instant::now();
+        item.correcting(now);
+        item.correcting(now);
+        assert_eq!(
+            item.rests_until(now),
+            None,
+            "seconds, not minutes, at first"
+        );
+        for _ in 0..30 {
+            item.correcting(now);
+        }
+        assert_eq!(item.rests_until(now), Some(now + LONGEST_TRUCE));
+        let later = now + PEACE + LONGEST_TRUCE;
+        item.correcting(later);
+        assert_eq!(item.rests_until(later), None);
+    }
+
+    #[test]
+    fn an_applied_object_is_not_healthy_before_somebody_looked() {
+        let mut item = item();
+        item.hear(there(5, 7));
+        item.answered(6, 7, false, true);
+        assert_eq!(item.health, Health::Progressing);
+        item.hear(there(6, 7));
+        assert_eq!(item.health, Health::Healthy);
+        item.answered(6, 7, false, true);
+        assert_eq!(item.health, Health::Healthy, "nothing changed");
+    }
+}

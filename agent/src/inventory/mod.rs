@@ -1,0 +1,351 @@
+//! The Inventory: the objects that the agent has applied, or is about to
+//! apply, for one Assignment, and what is known of each.
+//!
+//! What must survive a crash of it (which objects, and what content each was
+//! last confirmed to hold) is kept in the cluster by [`store`]; the rest is
+//! what watches say, and comes back with them. The rule that everything else
+//! leans on: an object stands in the stored Inventory before it is applied,
+//! marked as not confirmed, and leaves it only after it is known to be gone or
+//! somebody else's. Nothing here does I/O but `store`.
+
+mod item;
+pub mod registry;
+mod shard;
+pub mod store;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use lockstep_proto::Digest;
+use lockstep_proto::bundle::{IndexEntry, ObjectKey};
+
+use crate::cluster::GroupKind;
+
+pub use item::{Care, Item, News, Presence};
+
+/// An object of the cluster: what makes it one, whatever version it is asked in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    pub kind: GroupKind,
+    /// Empty for cluster-scoped objects.
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl ObjectId {
+    /// As people say it: "apps/v1 Deployment shop/web".
+    #[must_use]
+    pub fn say(&self, api_version: &str) -> String {
+        ObjectKey {
+            api_version: api_version.to_owned(),
+            kind: self.kind.kind.to_string(),
+            namespace: self.namespace.to_string(),
+            name: self.name.to_string(),
+        }
+        .to_string()
+    }
+
+    #[must_use]
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        (&*self.kind.group, &*self.kind.kind) == (group, kind)
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.say(&self.kind.group))
+    }
+}
+
+/// What was completely applied last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    pub digest: Digest,
+    pub revision: String,
+    /// For objects that name none; part of what makes two targets the same.
+    pub namespace: String,
+    /// How many objects it had: the base that a prune is measured against.
+    pub objects: u32,
+    /// Something else has been begun since: what stands in the cluster may be
+    /// a mixture.
+    pub left: bool,
+}
+
+/// An object of the Bundle that cannot be an item yet, because the cluster
+/// does not serve its kind.
+#[derive(Debug, Clone)]
+pub struct Unresolved {
+    pub entry: IndexEntry,
+    pub why: String,
+}
+
+/// An object of the Bundle that another Assignment holds.
+#[derive(Debug, Clone)]
+pub struct Contested {
+    pub api_version: Arc<str>,
+    pub wanted: Digest,
+    pub owner: Arc<str>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Inventory {
+    pub assignment: Arc<str>,
+    /// It has been compared with the present goal: what is wanted is known.
+    pub aimed: bool,
+    pub settled: Option<Settled>,
+    pub unresolved: Vec<Unresolved>,
+    pub contested: BTreeMap<ObjectId, Contested>,
+    /// Objects that the Bundle lists twice, once without and once with the
+    /// same namespace.
+    pub doubled: Vec<String>,
+    items: HashMap<ObjectId, Item>,
+    words: HashSet<Arc<str>>,
+    shards: u16,
+    dirty: Vec<bool>,
+}
+
+impl Inventory {
+    #[must_use]
+    pub fn new(assignment: &str) -> Self {
+        Self {
+            assignment: assignment.into(),
+            aimed: false,
+            settled: None,
+            unresolved: Vec::new(),
+            contested: BTreeMap::new(),
+            doubled: Vec::new(),
+            items: HashMap::new(),
+            words: HashSet::new(),
+            shards: 1,
+            dirty: vec![false],
+        }
+    }
+
+    /// The one copy of `text` that this Inventory shares.
+    pub fn word(&mut self, text: &str) -> Arc<str> {
+        if let Some(word) = self.words.get(text) {
+            return Arc::clone(word);
+        }
+        let word: Arc<str> = text.into();
+        self.words.insert(Arc::clone(&word));
+        word
+    }
+
+    pub fn id(&mut self, group: &str, kind: &str, namespace: &str, name: &str) -> ObjectId {
+        ObjectId {
+            kind: GroupKind {
+                group: self.word(group),
+                kind: self.word(kind),
+            },
+            namespace: self.word(namespace),
+            name: name.into(),
+        }
+    }
+
+    #[must_use]
+    pub fn get(&self, id: &ObjectId) -> Option<&Item> {
+        self.items.get(id)
+    }
+
+    /// For what watches and attempts say of an item; what is stored of it is
+    /// changed by the methods below only.
+    pub fn get_mut(&mut self, id: &ObjectId) -> Option<&mut Item> {
+        self.items.get_mut(id)
+    }
+
+    #[must_use]
+    pub fn contains(&self, id: &ObjectId) -> bool {
+        self.items.contains_key(id)
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectId, &Item)> {
+        self.items.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&ObjectId, &mut Item)> {
+        self.items.iter_mut()
+    }
+
+    /// The kinds of all items.
+    #[must_use]
+    pub fn kinds(&self) -> HashSet<GroupKind> {
+        self.items.keys().map(|id| id.kind.clone()).collect()
+    }
+
+    // ---------------------------------------------- what is stored, changing
+
+    /// Makes `id` wanted with content `wanted`, known or not.
+    pub fn want(&mut self, id: &ObjectId, api_version: &str, wanted: Digest) {
+        let api_version = self.word(api_version);
+        if let Some(item) = self.items.get_mut(id) {
+            if item.api_version != api_version {
+                item.api_version = api_version;
+                // The same JSON sent to another version is another request.
+                item.applied = None;
+            }
+            item.wanted = Some(wanted);
+            return;
+        }
+        let item = Item::wanted(api_version, wanted);
+        self.items.insert(id.clone(), item);
+    }
+
+    /// Where exactly this was settled and nothing begun since, all that stands
+    /// in the Inventory is what is wanted: no Bundle has to be read to know.
+    pub fn want_settled(&mut self, digest: Digest, namespace: &str) -> bool {
+        let settled = self.settled.as_ref().is_some_and(|settled| {
+            !settled.left && settled.digest == digest && settled.namespace == namespace
+        });
+        let complete = settled && self.items.values().all(|item| item.applied.is_some());
+        if complete {
+            for item in self.items.values_mut() {
+                item.wanted = item.applied;
+            }
+            self.unresolved.clear();
+            self.contested.clear();
+            self.doubled.clear();
+            self.aimed = true;
+        }
+        complete
+    }
+
+    /// Nothing is wanted any more; [`Inventory::want`] follows for what is.
+    /// Items that were never stored are forgotten: they were never applied.
+    pub fn want_nothing(&mut self) {
+        self.items.retain(|_, item| item.stored);
+        for item in self.items.values_mut() {
+            item.wanted = None;
+            item.care = None;
+        }
+        self.unresolved.clear();
+        self.contested.clear();
+        self.doubled.clear();
+    }
+
+    /// Marks what is about to be sent as not confirmed, so that the next save
+    /// stores it before anything is sent. True where that changes what is stored.
+    pub fn intend(&mut self) -> bool {
+        let mut changed = Vec::new();
+        for (id, item) in &mut self.items {
+            let new = item.wanted.is_some() && !item.stored;
+            let other = item.wanted.is_some() && item.applied.is_some() && item.is_outdated();
+            if new || other {
+                item.applied = None;
+                item.stored = true;
+                changed.push(id.clone());
+            }
+        }
+        for id in &changed {
+            self.touch(id);
+        }
+        if let Some(settled) = self.settled.as_mut().filter(|settled| !settled.left) {
+            settled.left = true;
+            self.dirty[0] = true;
+        }
+        self.is_dirty()
+    }
+
+    /// The object holds `applied` now, and our fields of it are `owned`.
+    pub fn confirm(&mut self, id: &ObjectId, applied: Digest, owned: u64) {
+        let Some(item) = self.items.get_mut(id) else {
+            return;
+        };
+        if item.applied != Some(applied) || item.owned != owned {
+            item.applied = Some(applied);
+            item.owned = owned;
+            self.touch(id);
+        }
+    }
+
+    /// The object is gone, or not ours any more.
+    pub fn forget(&mut self, id: &ObjectId) {
+        if self.items.remove(id).is_some_and(|item| item.stored) {
+            self.touch(id);
+        }
+    }
+
+    /// All that is wanted is applied and nothing else is left.
+    pub fn settle(&mut self, digest: Digest, revision: &str, namespace: &str) {
+        let settled = Settled {
+            digest,
+            revision: revision.to_owned(),
+            namespace: namespace.to_owned(),
+            objects: u32::try_from(self.items.len()).unwrap_or(u32::MAX),
+            left: false,
+        };
+        if self.settled.as_ref() != Some(&settled) {
+            self.settled = Some(settled);
+            self.dirty[0] = true;
+        }
+    }
+
+    /// Something that is stored has changed since it was stored.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.dirty.contains(&true)
+    }
+
+    fn touch(&mut self, id: &ObjectId) {
+        let shard = shard::of(id, self.shards);
+        self.dirty[usize::from(shard)] = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_reads_as_people_say_it() {
+        let mut inventory = Inventory::new("shop");
+        let id = inventory.id("apps", "Deployment", "shop", "web");
+        assert_eq!(id.say("apps/v1"), "apps/v1 Deployment shop/web");
+        let id = inventory.id("", "Namespace", "", "shop");
+        assert_eq!(id.say("v1"), "v1 Namespace shop");
+    }
+
+    #[test]
+    fn what_was_never_stored_is_forgotten_with_its_target() {
+        let mut inventory = Inventory::new("shop");
+        let (a, b) = (
+            inventory.id("", "ConfigMap", "shop", "a"),
+            inventory.id("", "ConfigMap", "shop", "b"),
+        );
+        inventory.want(&a, "v1", Digest::of(b"1"));
+        assert!(inventory.intend());
+        inventory.want(&b, "v1", Digest::of(b"1"));
+        inventory.want_nothing();
+        assert!(inventory.contains(&a), "it may have been applied");
+        assert!(!inventory.contains(&b));
+    }
+
+    #[test]
+    fn a_change_is_not_confirmed_until_it_is_applied() {
+        let mut inventory = Inventory::new("shop");
+        let id = inventory.id("", "ConfigMap", "shop", "a");
+        let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+        inventory.want(&id, "v1", one);
+        inventory.intend();
+        inventory.confirm(&id, one, 7);
+        inventory.settle(one, "r1", "shop");
+        inventory.dirty = vec![false];
+        assert!(!inventory.intend() || inventory.settled.as_ref().unwrap().left);
+
+        inventory.want(&id, "v1", two);
+        assert!(inventory.intend());
+        assert_eq!(inventory.get(&id).unwrap().applied, None);
+        assert!(inventory.settled.as_ref().unwrap().left);
+    }
+}

@@ -1,0 +1,432 @@
+//! Where Inventories are kept: ConfigMaps in the namespace `lockstep-system`,
+//! one or more for each Assignment, written with optimistic concurrency and
+//! only when they change.
+//!
+//! Shard 0 also says what was settled. It is written last, so that it never
+//! claims more than the other shards hold.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lockstep_proto::Digest;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Inventory, Settled, shard};
+use crate::cluster::{ASSIGNMENT_LABEL, ApiError, Cluster, SYSTEM_NAMESPACE};
+
+const COMPONENT_LABEL: &str = "lockstep.dev/component";
+const SHARD_ANNOTATION: &str = "lockstep.dev/shard";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const ITEMS: &str = "items.jsonl.zst";
+const SETTLED: &str = "settled.json";
+/// Pages stay small: an Inventory of 5,000 objects is a megabyte.
+const PAGE: usize = 16;
+/// Attempts of one save; between them lies what another writer left.
+const ATTEMPTS: u32 = 3;
+
+/// Why an Inventory is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot store the inventory in namespace {SYSTEM_NAMESPACE}: {0}")]
+    Api(#[from] ApiError),
+    #[error(
+        "ConfigMap {SYSTEM_NAMESPACE}/{name} does not hold an inventory: {cause}; \
+         put it back from a backup, or delete it: then its objects stay, unmanaged"
+    )]
+    Damaged { name: String, cause: String },
+    #[error(
+        "somebody else keeps changing the inventory in namespace {SYSTEM_NAMESPACE}: \
+         is a second agent running?"
+    )]
+    Contended,
+}
+
+impl StoreError {
+    #[must_use]
+    pub fn api(&self) -> Option<&ApiError> {
+        match self {
+            Self::Api(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The stored form of one Assignment's Inventory: which shards exist, in which
+/// version.
+#[derive(Debug)]
+pub struct Store {
+    cluster: Cluster,
+    assignment: String,
+    versions: BTreeMap<u16, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SettledText {
+    digest: String,
+    revision: String,
+    #[serde(default)]
+    namespace: String,
+    objects: u32,
+    #[serde(default)]
+    left: bool,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: PageMeta,
+    #[serde(default)]
+    items: Vec<ConfigMap>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMeta {
+    #[serde(default, rename = "continue")]
+    token: String,
+}
+
+#[derive(Deserialize)]
+struct ConfigMap {
+    metadata: ConfigMapMeta,
+    #[serde(default)]
+    data: BTreeMap<String, String>,
+    #[serde(default, rename = "binaryData")]
+    binary: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ConfigMapMeta {
+    name: String,
+    resource_version: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+fn collection() -> String {
+    format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps")
+}
+
+fn name(assignment: &str, shard: u16) -> String {
+    format!("inventory-{assignment}-{shard}")
+}
+
+/// Every Inventory that the cluster keeps.
+///
+/// # Errors
+/// [`StoreError`]; nothing is acted on before all of them are read.
+pub async fn load(cluster: &Cluster) -> Result<Vec<(Inventory, Store)>, StoreError> {
+    let mut found: BTreeMap<String, (Inventory, Store)> = BTreeMap::new();
+    let selector = format!("{MANAGED_BY}=lockstep,{COMPONENT_LABEL}=inventory");
+    read(cluster, &selector, |map| {
+        let Some(assignment) = map.metadata.labels.get(ASSIGNMENT_LABEL).cloned() else {
+            return Ok(());
+        };
+        let (inventory, store) = found
+            .entry(assignment)
+            .or_insert_with_key(|name| (Inventory::new(name), Store::new(cluster.clone(), name)));
+        store.take(inventory, &map)
+    })
+    .await?;
+    for (inventory, store) in found.values_mut() {
+        store.adopt_layout(inventory);
+    }
+    Ok(found.into_values().collect())
+}
+
+async fn read(
+    cluster: &Cluster,
+    selector: &str,
+    mut each: impl FnMut(ConfigMap) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let selector = selector
+        .replace('=', "%3D")
+        .replace(',', "%2C")
+        .replace('/', "%2F");
+    let base = format!("{}?labelSelector={selector}&limit={PAGE}", collection());
+    let mut token = String::new();
+    loop {
+        let uri = match token.as_str() {
+            "" => base.clone(),
+            token => format!("{base}&continue={token}"),
+        };
+        let page: Page = cluster.page(&uri).await?;
+        page.items.into_iter().try_for_each(&mut each)?;
+        if page.metadata.token.is_empty() {
+            return Ok(());
+        }
+        token = page.metadata.token;
+    }
+}
+
+impl Store {
+    #[must_use]
+    pub fn new(cluster: Cluster, assignment: &str) -> Self {
+        Self {
+            cluster,
+            assignment: assignment.to_owned(),
+            versions: BTreeMap::new(),
+        }
+    }
+
+    /// Whether anything is stored.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        !self.versions.is_empty()
+    }
+
+    /// Stores what changed since the last save.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was not stored stays marked as changed.
+    pub async fn save(&mut self, inventory: &Mutex<Inventory>) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            match self.try_save(inventory).await {
+                Err(StoreError::Api(error)) if error.is_conflict() => self.merge(inventory).await?,
+                other => return other,
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    async fn try_save(&mut self, inventory: &Mutex<Inventory>) -> Result<(), StoreError> {
+        let (dirty, shards, settled) = {
+            let mut inventory = inventory.lock();
+            let count = shard::count(inventory.len(), inventory.shards);
+            if count != inventory.shards {
+                inventory.reshard(count);
+            }
+            let clean = vec![false; inventory.dirty.len()];
+            let dirty = std::mem::replace(&mut inventory.dirty, clean);
+            let shards = shard::encode(&inventory, &dirty);
+            (dirty, shards, inventory.settled.clone())
+        };
+        let written = self.write(shards, settled.as_ref()).await;
+        if written.is_err() {
+            let mut inventory = inventory.lock();
+            for (now, was) in inventory.dirty.iter_mut().zip(dirty) {
+                *now |= was;
+            }
+        }
+        written
+    }
+
+    async fn write(
+        &mut self,
+        shards: Vec<Option<Vec<u8>>>,
+        settled: Option<&Settled>,
+    ) -> Result<(), StoreError> {
+        let count = u16::try_from(shards.len()).expect("shards are bounded");
+        for (index, packed) in (0..count).zip(shards).rev() {
+            if let Some(packed) = packed {
+                let settled = settled.filter(|_| index == 0);
+                self.put(index, count, &packed, settled).await?;
+            }
+        }
+        let surplus: Vec<u16> = self.versions.range(count..).map(|(i, _)| *i).collect();
+        for index in surplus {
+            self.drop_shard(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(
+        &mut self,
+        index: u16,
+        count: u16,
+        packed: &[u8],
+        settled: Option<&Settled>,
+    ) -> Result<(), StoreError> {
+        let name = name(&self.assignment, index);
+        let mut object = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": SYSTEM_NAMESPACE,
+                "labels": {
+                    MANAGED_BY: "lockstep",
+                    COMPONENT_LABEL: "inventory",
+                    ASSIGNMENT_LABEL: self.assignment,
+                },
+                "annotations": {SHARD_ANNOTATION: format!("{index}/{count}")},
+            },
+            "binaryData": {ITEMS: STANDARD.encode(packed)},
+        });
+        if let Some(settled) = settled {
+            object["data"] = json!({SETTLED: settled_text(settled)});
+        }
+        let version = match self.versions.get(&index) {
+            Some(version) => {
+                object["metadata"]["resourceVersion"] = version.as_str().into();
+                let path = format!("{}/{name}", collection());
+                match self.cluster.replace(&path, &object).await {
+                    Err(error) if error.is_not_found() => {
+                        object["metadata"]
+                            .as_object_mut()
+                            .expect("it is one, see above")
+                            .remove("resourceVersion");
+                        self.create(&object).await?
+                    }
+                    other => other?.resource_version,
+                }
+            }
+            None => self.create(&object).await?,
+        };
+        self.versions.insert(index, version);
+        Ok(())
+    }
+
+    async fn create(&self, object: &Value) -> Result<String, ApiError> {
+        let path = collection();
+        let created = match self.cluster.create(&path, object).await {
+            Err(error) if error.is_namespace_missing(SYSTEM_NAMESPACE) => {
+                create_namespace(&self.cluster, SYSTEM_NAMESPACE).await?;
+                self.cluster.create(&path, object).await
+            }
+            other => other,
+        };
+        Ok(created?.resource_version)
+    }
+
+    /// Removes all of it: there is nothing left to keep account of.
+    ///
+    /// # Errors
+    /// [`StoreError`]; doing it again goes on where it ended.
+    pub async fn remove(&mut self) -> Result<(), StoreError> {
+        while let Some(index) = self.versions.keys().next_back().copied() {
+            self.drop_shard(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_shard(&mut self, index: u16) -> Result<(), StoreError> {
+        let path = format!("{}/{}", collection(), name(&self.assignment, index));
+        if let Some(meta) = self.cluster.meta(&path).await? {
+            self.cluster.delete(&path, &meta).await?;
+        }
+        self.versions.remove(&index);
+        Ok(())
+    }
+
+    /// Somebody wrote in between: perhaps we ourselves, in an attempt whose
+    /// answer was lost. Nothing that is stored gets lost, and what is stored
+    /// otherwise than we hold is not confirmed.
+    async fn merge(&mut self, inventory: &Mutex<Inventory>) -> Result<(), StoreError> {
+        let mut stored = Inventory::new(&self.assignment);
+        self.versions.clear();
+        let selector = format!(
+            "{COMPONENT_LABEL}=inventory,{ASSIGNMENT_LABEL}={}",
+            self.assignment
+        );
+        let mut maps = Vec::new();
+        read(&self.cluster, &selector, |map| {
+            maps.push(map);
+            Ok(())
+        })
+        .await?;
+        for map in &maps {
+            self.take(&mut stored, map)?;
+        }
+        inventory.lock().merge(stored);
+        Ok(())
+    }
+
+    fn take(&mut self, inventory: &mut Inventory, map: &ConfigMap) -> Result<(), StoreError> {
+        let damaged = |cause: String| StoreError::Damaged {
+            name: map.metadata.name.clone(),
+            cause,
+        };
+        let shard = map.metadata.annotations.get(SHARD_ANNOTATION);
+        let (index, count) = shard
+            .and_then(|text| text.split_once('/'))
+            .and_then(|(index, count)| Some((index.parse().ok()?, count.parse::<u16>().ok()?)))
+            .filter(|(index, count): &(u16, u16)| index < count && *count <= shard::MOST_SHARDS)
+            .ok_or_else(|| damaged(format!("annotation {SHARD_ANNOTATION} is {shard:?}")))?;
+        let version = map.metadata.resource_version.clone();
+        self.versions.insert(index, version);
+        inventory.shards = inventory.shards.max(count);
+        let packed = map.binary.get(ITEMS).map_or("", String::as_str);
+        let packed = STANDARD
+            .decode(packed)
+            .map_err(|error| damaged(error.to_string()))?;
+        if !packed.is_empty() {
+            shard::decode(inventory, &packed).map_err(damaged)?;
+        }
+        if let Some(text) = map.data.get(SETTLED) {
+            inventory.settled = read_settled(text);
+        }
+        Ok(())
+    }
+
+    /// Where shards are missing or left over (a crash while their number
+    /// changed), all are written anew with the next save.
+    fn adopt_layout(&self, inventory: &mut Inventory) {
+        let shards = inventory.shards;
+        inventory.dirty = vec![false; usize::from(shards)];
+        if self.versions.len() != usize::from(shards) {
+            inventory.reshard(shards);
+        }
+    }
+}
+
+impl Inventory {
+    fn merge(&mut self, stored: Inventory) {
+        for (id, item) in stored.items {
+            match self.items.get_mut(&id) {
+                Some(known) if known.applied != item.applied => known.applied = None,
+                Some(_) => {}
+                None => {
+                    self.items.insert(id, item);
+                }
+            }
+        }
+        if let Some(settled) = &mut self.settled {
+            settled.left = true;
+        }
+        let shards = self.shards.max(stored.shards);
+        self.reshard(shards);
+    }
+}
+
+/// Creates `namespace`, or finds it there.
+///
+/// # Errors
+/// [`ApiError`], but for a namespace that exists.
+pub async fn create_namespace(cluster: &Cluster, namespace: &str) -> Result<(), ApiError> {
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": namespace, "labels": {MANAGED_BY: "lockstep"}},
+    });
+    match cluster.create("/api/v1/namespaces", &object).await {
+        Err(error) if !error.is_conflict() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn settled_text(settled: &Settled) -> String {
+    serde_json::to_string(&SettledText {
+        digest: settled.digest.to_string(),
+        revision: settled.revision.clone(),
+        namespace: settled.namespace.clone(),
+        objects: settled.objects,
+        left: settled.left,
+    })
+    .expect("text writes to memory")
+}
+
+/// Nothing, where it cannot be read: then everything is compared again.
+fn read_settled(text: &str) -> Option<Settled> {
+    let text: SettledText = serde_json::from_str(text).ok()?;
+    Some(Settled {
+        digest: text.digest.parse::<Digest>().ok()?,
+        revision: text.revision,
+        namespace: text.namespace,
+        objects: text.objects,
+        left: text.left,
+    })
+}

@@ -1,0 +1,363 @@
+//! One watch, kept up: opened with a streamed list, reopened where it ended,
+//! begun anew when the server has forgotten that far back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::{AsyncBufRead, AsyncBufReadExt as _};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::event::{self, Event};
+use super::{PATIENCE, State, is_judged};
+use crate::cluster::{ApiError, Cluster, GroupKind, Resource};
+use crate::inventory::registry::{Registry, Shared};
+use crate::inventory::{Inventory, News, ObjectId};
+
+/// `lockstep.dev/assignment`, escaped for a query.
+const SELECTOR: &str = "labelSelector=lockstep.dev%2Fassignment";
+/// The server ends a watch after about this long, so that a line that went
+/// dead is noticed; spread, so that all watches do not end at once.
+const LIFETIME: std::ops::Range<u64> = 280..420;
+/// What a watch may take longer than it promised.
+const GRACE: Duration = Duration::from_secs(30);
+/// An event carries one object: 1.5 MiB in etcd, and its managed fields.
+const LONGEST_LINE: usize = 16 << 20;
+/// Kept of the line buffer between events.
+const LINE_BUFFER: usize = 16 << 10;
+const PAGE: usize = 100;
+/// A watch that lived at least this long may be reopened at once.
+const LIVED: Duration = Duration::from_secs(2);
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The server is away: it will be back, and somebody waits for it.
+const LONGEST_WAIT_AWAY: Duration = Duration::from_secs(3);
+/// The server refuses: a person has to change something first.
+const LONGEST_WAIT_REFUSED: Duration = Duration::from_secs(30);
+
+pub(super) struct Watch {
+    pub cluster: Cluster,
+    pub registry: Arc<Registry>,
+    pub kind: GroupKind,
+    pub state: Arc<Mutex<State>>,
+    pub lists: Arc<AtomicBool>,
+}
+
+/// Where a watch goes on.
+#[derive(Default)]
+struct Place {
+    /// Resource version of the last event; none before the first list.
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    metadata: PageMeta,
+    #[serde(borrow, default)]
+    items: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    token: String,
+}
+
+impl Watch {
+    /// Runs until it is dropped.
+    pub(super) async fn run(self) {
+        let mut place = Place::default();
+        let mut failures = 0_u32;
+        loop {
+            let started = Instant::now();
+            let ended = self.once(&mut place).await;
+            match ended {
+                Ok(()) if started.elapsed() >= LIVED => failures = 0,
+                Err(ref error) if error.is_expired() => {
+                    place = Place::default();
+                    failures += 1;
+                }
+                Ok(()) => failures += 1,
+                Err(ref error) => {
+                    failures = if started.elapsed() >= LIVED {
+                        1
+                    } else {
+                        failures + 1
+                    };
+                    self.is_down(error);
+                }
+            }
+            let longest = match ended {
+                Err(ApiError::Refused(_) | ApiError::Malformed(_)) => LONGEST_WAIT_REFUSED,
+                _ => LONGEST_WAIT_AWAY,
+            };
+            if failures > 0 {
+                let wait = (FIRST_WAIT * 2_u32.saturating_pow(failures.min(10) - 1)).min(longest);
+                tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            }
+        }
+    }
+
+    /// One watch from opening to end.
+    async fn once(&self, place: &mut Place) -> Result<(), ApiError> {
+        let resource = self.resource().await?;
+        let judged = is_judged(&resource);
+        if !resource.watchable {
+            self.trust_what_cannot_be_watched();
+            return std::future::pending().await;
+        }
+        if place.version.is_none() && self.lists.load(Ordering::Relaxed) {
+            place.version = Some(self.list(&resource, judged).await?);
+        }
+        let lifetime = rand::random_range(LIFETIME);
+        let collection = resource.collection("");
+        let from = match &place.version {
+            Some(version) => format!("resourceVersion={version}"),
+            None => "sendInitialEvents=true&resourceVersionMatch=NotOlderThan".to_owned(),
+        };
+        let uri = format!(
+            "{collection}?watch=true&allowWatchBookmarks=true&timeoutSeconds={lifetime}&{SELECTOR}&{from}"
+        );
+        let mut lines = match self.cluster.watch(&uri, !judged).await {
+            Err(error) if error.is_kind_gone() => {
+                // With the kind went every object of it.
+                self.sweep(&HashSet::new(), u64::MAX);
+                self.cluster.discover(Instant::now()).await?;
+                return Err(error);
+            }
+            Err(error) if error.is_invalid() && place.version.is_none() => {
+                self.lists.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+            other => Box::pin(other?),
+        };
+        self.is_up();
+        let end = Instant::now() + Duration::from_secs(lifetime) + GRACE;
+        let mut first = place.version.is_none().then(HashSet::new);
+        let mut buffer = Vec::new();
+        loop {
+            buffer.clear();
+            buffer.shrink_to(LINE_BUFFER);
+            let read = tokio::time::timeout_at(end, read_line(&mut lines, &mut buffer));
+            // Neither a promised end nor an overdue one is a failure.
+            let more = read.await.unwrap_or(Ok(false))?;
+            if !more {
+                return Ok(());
+            }
+            let (event, version) = event::read(&buffer, &resource, judged)?;
+            match event {
+                Event::Bookmark { complete } => {
+                    if complete && let Some(seen) = first.take() {
+                        self.sweep(&seen, version.parse().unwrap_or(u64::MAX));
+                    }
+                }
+                event => self.tell(event, first.as_mut()),
+            }
+            // Until the first list is complete there is no place to go on from.
+            if first.is_none() {
+                place.version = Some(version);
+            }
+        }
+    }
+
+    async fn resource(&self) -> Result<Arc<Resource>, ApiError> {
+        let GroupKind { group, kind } = &self.kind;
+        if let Some(resource) = self.cluster.kinds().preferred(group, kind) {
+            return Ok(resource);
+        }
+        let kinds = self.cluster.discover(Instant::now()).await?;
+        kinds.preferred(group, kind).ok_or_else(|| {
+            self.sweep(&HashSet::new(), u64::MAX);
+            ApiError::Malformed(format!("the cluster serves no kind {kind} in {group}"))
+        })
+    }
+
+    /// For servers that cannot stream a list: page by page.
+    async fn list(&self, resource: &Resource, judged: bool) -> Result<String, ApiError> {
+        let collection = resource.collection("");
+        let mut token = String::new();
+        let mut seen = HashSet::new();
+        loop {
+            let more = if token.is_empty() { "" } else { "&continue=" };
+            let uri = format!("{collection}?{SELECTOR}&limit={PAGE}{more}{token}");
+            let page = self.cluster.raw_page(&uri, !judged).await?;
+            let page: Page<'_> = serde_json::from_slice(&page)
+                .map_err(|error| ApiError::Malformed(error.to_string()))?;
+            for object in page.items {
+                self.tell(event::listed(object, resource, judged)?, Some(&mut seen));
+            }
+            if page.metadata.token.is_empty() {
+                let version = page.metadata.resource_version;
+                self.sweep(&seen, version.parse().unwrap_or(u64::MAX));
+                return Ok(version);
+            }
+            token = page.metadata.token;
+        }
+    }
+
+    /// Brings the news to the Inventories that hold the object. One that is
+    /// labelled for another Assignment than the one that holds it was taken by
+    /// somebody: its owner hears of it all the same.
+    fn tell(&self, event: Event, seen: Option<&mut HashSet<ObjectId>>) {
+        let Event::Object {
+            namespace,
+            name,
+            assignment,
+            news,
+        } = event
+        else {
+            return;
+        };
+        let id = ObjectId {
+            kind: self.kind.clone(),
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let labelled = assignment.and_then(|name| self.registry.get(&name));
+        let holder = labelled
+            .filter(|shared| shared.inventory.lock().contains(&id))
+            .or_else(|| {
+                let mut all = self.registry.all().into_iter();
+                all.find(|shared| shared.inventory.lock().contains(&id))
+            });
+        if let Some(shared) = holder {
+            hear(&shared, &id, news);
+            if let Some(seen) = seen {
+                seen.insert(id);
+            }
+        }
+    }
+
+    /// A list is complete: what it did not show up to `version` is not there.
+    fn sweep(&self, seen: &HashSet<ObjectId>, version: u64) {
+        for shared in self.registry.all() {
+            let mut inventory = shared.inventory.lock();
+            let absent = of_kind(&inventory, &self.kind, |id, item_version| {
+                !seen.contains(id) && item_version <= version
+            });
+            let mut news = false;
+            for id in absent {
+                if let Some(item) = inventory.get_mut(&id) {
+                    let version = item.version;
+                    news |= item.hear(News::Gone { version });
+                }
+            }
+            drop(inventory);
+            if news {
+                shared.changed.notify_one();
+            }
+        }
+    }
+
+    /// Kinds that cannot be watched are there once they were applied.
+    fn trust_what_cannot_be_watched(&self) {
+        for shared in self.registry.all() {
+            let mut inventory = shared.inventory.lock();
+            for id in of_kind(&inventory, &self.kind, |_, _| true) {
+                if let Some(item) = inventory.get_mut(&id) {
+                    item.hear(News::There {
+                        version: item.version,
+                        owned: item.owned,
+                        going: false,
+                        judgement: crate::health::Judgement::healthy(),
+                    });
+                }
+            }
+            drop(inventory);
+            shared.changed.notify_one();
+        }
+    }
+
+    fn is_up(&self) {
+        let was_down = self.state.lock().down.take();
+        if was_down.is_some() {
+            self.wake_users();
+        }
+    }
+
+    fn is_down(&self, error: &ApiError) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let since = state.down.as_ref().map_or(now, |(since, _)| *since);
+        let words = error.to_string();
+        let news = state.down.as_ref().is_none_or(|(_, was)| *was != words);
+        state.down = Some((since, words));
+        drop(state);
+        if news {
+            tracing::debug!(kind = %self.kind.kind, %error, "watch ended");
+        }
+        if now.duration_since(since) >= PATIENCE {
+            self.wake_users();
+        }
+    }
+
+    fn wake_users(&self) {
+        for shared in self.registry.all() {
+            let uses = shared
+                .inventory
+                .lock()
+                .iter()
+                .any(|(id, _)| id.kind == self.kind);
+            if uses {
+                shared.changed.notify_one();
+            }
+        }
+    }
+}
+
+fn hear(shared: &Shared, id: &ObjectId, news: News) {
+    let heard = shared
+        .inventory
+        .lock()
+        .get_mut(id)
+        .is_some_and(|item| item.hear(news));
+    if heard {
+        shared.changed.notify_one();
+    }
+}
+
+fn of_kind(
+    inventory: &Inventory,
+    kind: &GroupKind,
+    also: impl Fn(&ObjectId, u64) -> bool,
+) -> Vec<ObjectId> {
+    inventory
+        .iter()
+        .filter(|(id, item)| id.kind == *kind && also(id, item.version))
+        .map(|(id, _)| id.clone())
+        .collect()
+}
+
+/// Reads one line into `buffer`; false at the end of the stream.
+async fn read_line(
+    lines: &mut (impl AsyncBufRead + Unpin + Send),
+    buffer: &mut Vec<u8>,
+) -> Result<bool, ApiError> {
+    loop {
+        let chunk = lines
+            .fill_buf()
+            .await
+            .map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        if chunk.is_empty() {
+            return Ok(false);
+        }
+        let (end, taken) = match chunk.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (true, at + 1),
+            None => (false, chunk.len()),
+        };
+        buffer.extend_from_slice(&chunk[..taken]);
+        lines.consume_unpin(taken);
+        if buffer.len() > LONGEST_LINE {
+            return Err(ApiError::Malformed("a watch event is too long".into()));
+        }
+        if end {
+            return Ok(true);
+        }
+    }
+}
