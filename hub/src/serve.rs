@@ -1,8 +1,10 @@
 //! Starts every room in order, and stops them in the other.
 
 mod addresses;
+mod mint;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lockstep_proto::v1;
@@ -10,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::api::Api;
 use crate::auth::Auth;
 use crate::config::Settings;
 use crate::credentials::Credentials;
 use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
-use crate::enrol::Enrol;
+use crate::enrol::{Enrol, JoinTokens};
 use crate::git::{Git, Limits};
 use crate::metrics::Metrics;
 use crate::pki::Pki;
@@ -173,6 +176,11 @@ async fn start_rooms(ground: &Ground, data: &DataDir, work: &Work) -> anyhow::Re
         &work.tracker,
         &work.cancel,
     );
+    let mint = mint::Mint {
+        join_tokens: JoinTokens::new(fleet.clone(), pki.clone()),
+        credentials: ground.credentials.clone(),
+    };
+    let api = Api::server(fleet.clone(), Arc::new(mint), work.cancel.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     // The empty name stands for the whole server, and is serving from the start.
     for service in ["EnrolmentService", "AgentService", "FleetService"] {
@@ -187,6 +195,7 @@ async fn start_rooms(ground: &Ground, data: &DataDir, work: &Work) -> anyhow::Re
     };
     Ok(Routes::new(dispatch.service())
         .add_service(Enrol::server(fleet.clone(), pki.clone(), metrics.clone()))
+        .add_service(ground.auth.guard(api))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

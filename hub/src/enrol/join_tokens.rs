@@ -31,8 +31,8 @@ pub enum JoinTokenError {
 impl From<JoinTokenError> for Status {
     fn from(error: JoinTokenError) -> Self {
         match error {
-            JoinTokenError::Store(_) => Status::unavailable(error.to_string()),
-            _ => Status::invalid_argument(error.to_string()),
+            JoinTokenError::Store(error) => error.into(),
+            other => Status::invalid_argument(other.to_string()),
         }
     }
 }
