@@ -33,11 +33,13 @@ pub async fn fetch(
             peer.cluster
         )));
     }
-    let pack = hub
-        .packs
-        .get(digest, have)
-        .await
-        .map_err(|error| failed(&peer, &error))?;
+    let pack = hub.packs.get(digest, have).await.map_err(|error| {
+        if let PackError::Missing(_) = error {
+            // Has it rendered again, should it have been collected.
+            hub.view.misses(&peer.cluster, digest);
+        }
+        failed(&peer, &error)
+    })?;
     let header = v1::FetchBundleResponse {
         part: Some(Part::Header(v1::BundleHeader {
             digest: digest.to_string(),

@@ -7,6 +7,7 @@
 //! it is sent, so there is nothing here that could be out of date, and what
 //! reports say goes there. Nothing here decides who gets what.
 
+mod ear;
 mod fetch;
 mod intake;
 mod link;
@@ -31,10 +32,11 @@ use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::status::Fleet;
 
+use ear::Ear;
 use intake::Intake;
 use link::Cut;
 use packs::Packs;
-use registry::{Registry, SILENCE, SWEEP};
+use registry::{Registry, SWEEP};
 use service::Agents;
 use view::View;
 
@@ -122,24 +124,17 @@ impl Shared {
         self.registry.shut_down();
     }
 
-    /// Looks for sessions that have gone silent. Time in which the hub itself
-    /// did not listen does not count against anybody.
+    /// Looks for sessions that have gone silent.
     async fn sweep(self: Arc<Self>, cancel: CancellationToken) {
-        let silence = u32::try_from(SILENCE.as_secs()).unwrap_or(u32::MAX);
-        let mut deaf_until = self.registry.now();
+        let mut ear = Ear::new(self.registry.now());
         loop {
-            let before = tokio::time::Instant::now();
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}
                 () = cancel.cancelled() => return,
             }
-            let now = self.registry.now();
-            if self.intake.full() || before.elapsed() > SWEEP * 3 {
-                deaf_until = now;
-            }
-            let patience = now.saturating_sub(silence);
+            let deaf = self.intake.full();
             self.registry
-                .sweep(if deaf_until > patience { 0 } else { patience });
+                .sweep(ear.silent_before(self.registry.now(), deaf));
             self.packs.trim();
         }
     }

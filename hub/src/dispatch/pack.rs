@@ -31,6 +31,8 @@ const LEVEL: i32 = 3;
 /// Why a pack could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
+    #[error("bundle {0} is not stored")]
+    Missing(Digest),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot write a bundle for sending: {0}")]

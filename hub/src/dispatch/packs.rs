@@ -62,7 +62,7 @@ impl Packs {
     /// waits for the same pack goes on with it.
     ///
     /// # Errors
-    /// [`PackError`]; a Bundle that is not stored is a corrupt store.
+    /// [`PackError`].
     pub async fn get(&self, digest: Digest, have: Option<Digest>) -> Result<Arc<Pack>, PackError> {
         let key = (digest, have);
         let cell = {
@@ -137,14 +137,8 @@ impl Packs {
             .acquire()
             .await
             .map_err(|_| StoreError::Closed)?;
-        let index = self
-            .store
-            .bundle_index(digest)
-            .await?
-            .ok_or_else(|| StoreError::Corrupt {
-                what: "desired row",
-                cause: format!("its bundle {digest} is not stored"),
-            })?;
+        let index = self.store.bundle_index(digest).await?;
+        let index = index.ok_or(PackError::Missing(digest))?;
         let have: HashSet<Digest> = match have {
             Some(have) => self
                 .store

@@ -26,9 +26,11 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// How often silent and ended sessions are looked for.
 pub const SWEEP: Duration = Duration::from_secs(2);
 
-/// Who is told of clusters that come and go. Called under a lock: neither
-/// blocks nor calls back.
+/// Who says whom to let in, and is told of clusters that come and go. Called
+/// under a lock: neither blocks nor calls back.
 pub trait Presence: Send + Sync + 'static {
+    /// Whether a certificate with `identity` speaks for the cluster now.
+    fn admits(&self, cluster: &ClusterName, identity: &str) -> bool;
     fn opened(&self, cluster: &ClusterName, hello: &v1::Hello);
     fn closed(&self, cluster: &ClusterName);
 }
@@ -65,29 +67,36 @@ impl<P: Presence> Registry<P> {
         u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// A new session of `cluster`, which from now on is the only one. The one
-    /// before it is ended.
-    pub fn open(&self, cluster: &ClusterName, identity: &str, hello: &v1::Hello) -> Arc<Link> {
+    /// A new session of `cluster`, which from now on is the only one: the one
+    /// before it is ended. None where `identity` does not speak for it, which
+    /// is asked at the last moment, so that a former agent of the cluster
+    /// cannot displace the present one. An identity that is revoked after that
+    /// finds the session in [`Self::get`].
+    pub fn open(
+        &self,
+        cluster: &ClusterName,
+        identity: &str,
+        hello: &v1::Hello,
+    ) -> Option<Arc<Link>> {
         let entry = self.places.entry(cluster.clone());
+        if !self.presence.admits(cluster, identity) {
+            return None;
+        }
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
         let link = Arc::new(Link::new(cluster.clone(), identity, epoch, self.now()));
+        self.presence.opened(cluster, hello);
         let place = Place::Live(Arc::clone(&link));
-        let before = match entry {
+        match entry {
             Entry::Occupied(mut entry) => {
-                let before = entry.insert(place);
-                self.presence.opened(cluster, hello);
-                Some(before)
+                if let Place::Live(before) = entry.insert(place) {
+                    before.end(Cut::Replaced);
+                }
             }
             Entry::Vacant(entry) => {
-                let _held = entry.insert(place);
-                self.presence.opened(cluster, hello);
-                None
+                entry.insert(place);
             }
-        };
-        if let Some(Place::Live(before)) = before {
-            before.end(Cut::Replaced);
         }
-        link
+        Some(link)
     }
 
     /// The session is over, unless it has been replaced: then nothing happens.
@@ -192,6 +201,10 @@ mod tests {
     struct Told(Arc<Mutex<Vec<String>>>);
 
     impl Presence for Told {
+        fn admits(&self, _: &ClusterName, identity: &str) -> bool {
+            identity == "id"
+        }
+
         fn opened(&self, cluster: &ClusterName, _: &v1::Hello) {
             self.0.lock().push(format!("+{cluster}"));
         }
@@ -214,7 +227,22 @@ mod tests {
     }
 
     fn open(registry: &Registry<Told>, cluster: &ClusterName) -> Arc<Link> {
-        registry.open(cluster, "id", &v1::Hello::default())
+        let link = registry.open(cluster, "id", &v1::Hello::default());
+        link.expect("this identity is admitted")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_former_identity_does_not_displace_the_present_one() {
+        let (registry, told, cluster) = world();
+        let present = open(&registry, &cluster);
+        assert!(
+            registry
+                .open(&cluster, "former", &v1::Hello::default())
+                .is_none()
+        );
+        assert_eq!(present.ended(), None);
+        assert!(registry.speaks(&present));
+        assert_eq!(told.take(), ["+eu-1"]);
     }
 
     #[tokio::test(start_paused = true)]

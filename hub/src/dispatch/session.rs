@@ -15,7 +15,7 @@ use lockstep_proto::v1;
 use prost::Message as _;
 use tonic::Status;
 
-use super::link::{Cut, Link};
+use super::link::Link;
 use super::parts::{self, MESSAGE_LIMIT};
 use super::position::{self, Held, MAX_VERSION, NO_DIGEST, Reply};
 use super::{Shared, peer};
@@ -97,9 +97,12 @@ async fn open<S: Inbound>(
     };
     let held = checked(&hello)?;
 
-    let link = hub.registry.open(&peer.cluster, &peer.identity, &hello);
-    // From here on, dropping the session closes the link.
+    let link = hub
+        .registry
+        .open(&peer.cluster, &peer.identity, &hello)
+        .ok_or_else(peer::refused)?;
     hub.metrics.session_opened();
+    // From here on, dropping the session closes the link.
     let mut session = Session {
         link,
         inbound,
@@ -108,12 +111,6 @@ async fn open<S: Inbound>(
         acked: 0,
         hub,
     };
-    // Only now, so that an identity which is revoked meanwhile is found either
-    // here or by whoever looks for the session in the registry.
-    if !session.hub.view.is_current(peer) {
-        session.hub.registry.cut(&session.link, Cut::Revoked);
-        return Err(peer::refused());
-    }
     // What the session before said is stored or will never be.
     session.hub.intake.settled().await;
     let reports = session.hub.view.held_reports(&peer.cluster);

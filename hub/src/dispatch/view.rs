@@ -71,6 +71,17 @@ impl View {
         self.0.is_assigned(cluster, &digest)
     }
 
+    /// A Bundle that the cluster is assigned is not stored.
+    pub fn misses(&self, cluster: &ClusterName, digest: Digest) {
+        let rows = self.0.desired(cluster).map(|desired| desired.rows);
+        let missing = rows
+            .into_iter()
+            .flatten()
+            .filter(|row| row.digest == digest)
+            .map(|row| row.assignment.to_string());
+        self.0.dirty_assignments().mark_all(missing);
+    }
+
     /// Something was heard of the cluster's agent.
     pub fn heard(&self, cluster: &ClusterName) {
         self.0.heartbeat(cluster);
@@ -78,6 +89,10 @@ impl View {
 }
 
 impl Presence for View {
+    fn admits(&self, cluster: &ClusterName, identity: &str) -> bool {
+        self.has_identity(cluster, identity)
+    }
+
     fn opened(&self, cluster: &ClusterName, hello: &v1::Hello) {
         self.0
             .session_opened(cluster, &hello.agent_version, &hello.kubernetes_version);

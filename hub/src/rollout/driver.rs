@@ -12,10 +12,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Source;
-use super::release::{Outcome, Release};
+use super::release::{Outcome, Release, Renders};
 use crate::metrics::Metrics;
 use crate::status::Fleet;
 
+/// Looks that ask Git at once: each takes a thread for a moment.
+const RESOLVES: usize = 8;
 /// Renders hold a tree and its objects in memory, and a core.
 const RENDERS: usize = 2;
 /// The first wait after a failure, doubled by each further one up to the last.
@@ -31,7 +33,8 @@ pub async fn run<S: Source>(fleet: Fleet, source: S, metrics: Metrics, cancel: C
             fleet,
             source,
             metrics,
-            renders: Arc::new(Semaphore::new(RENDERS)),
+            resolves: Arc::new(Semaphore::new(RESOLVES)),
+            renders: Arc::new(Renders::new(RENDERS)),
         },
         looks: JoinSet::new(),
         at_work: HashMap::new(),

@@ -1,13 +1,13 @@
 //! One look at one Assignment: what its ref names now, rendered if that is
 //! new, given to the clusters that lack it.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use lockstep_proto::{Digest, v1};
 use prost::Message as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::Source;
 use super::options::apply_options;
@@ -45,8 +45,38 @@ pub struct Release<S> {
     pub fleet: Fleet,
     pub source: S,
     pub metrics: Metrics,
-    /// Renders at work at once.
-    pub renders: Arc<Semaphore>,
+    /// Turns at asking Git.
+    pub resolves: Arc<Semaphore>,
+    pub renders: Arc<Renders>,
+}
+
+/// Renders at work.
+pub struct Renders {
+    turns: Semaphore,
+    /// By key, so that nothing is rendered twice at once.
+    at_work: parking_lot::Mutex<HashMap<String, Weak<Mutex<()>>>>,
+}
+
+impl Renders {
+    /// Room for `turns` at once.
+    pub fn new(turns: usize) -> Self {
+        Self {
+            turns: Semaphore::new(turns),
+            at_work: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// What whoever renders `key` must hold.
+    fn of(&self, key: &str) -> Arc<Mutex<()>> {
+        let mut at_work = self.at_work.lock();
+        at_work.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = at_work.get(key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        at_work.insert(key.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -142,17 +172,10 @@ impl<S: Source> Release<S> {
         spec: &v1::AssignmentSpec,
         before: &AssignmentState,
     ) -> Result<(Resolved, Digest, u32), Trouble> {
-        let r = spec.r#ref.clone().unwrap_or_default();
-        let mut resolved = self
-            .source
-            .resolve(&spec.repository, &r, &spec.path)
-            .await?;
+        let mut resolved = self.resolve(spec).await?;
         for _ in 0..OVERTAKEN {
             let (digest, objects) = self.bundle(name, spec, &resolved, before).await?;
-            let now = self
-                .source
-                .resolve(&spec.repository, &r, &spec.path)
-                .await?;
+            let now = self.resolve(spec).await?;
             if now.tree == resolved.tree {
                 return Ok((now, digest, objects));
             }
@@ -166,6 +189,13 @@ impl<S: Source> Release<S> {
         Ok((resolved, digest, objects))
     }
 
+    async fn resolve(&self, spec: &v1::AssignmentSpec) -> Result<Resolved, Trouble> {
+        let _turn = turn(&self.resolves).await?;
+        let r = spec.r#ref.clone().unwrap_or_default();
+        let resolved = self.source.resolve(&spec.repository, &r, &spec.path);
+        Ok(resolved.await?)
+    }
+
     /// The Bundle of a tree: known, or rendered and stored.
     async fn bundle(
         &self,
@@ -175,29 +205,25 @@ impl<S: Source> Release<S> {
         before: &AssignmentState,
     ) -> Result<(Digest, u32), Trouble> {
         let store = self.fleet.store();
+        if let Some(digest) = before.digest
+            && before.tree == resolved.tree
+            && before.options_key.starts_with(RENDERER)
+            && store.bundle_exists(digest).await?
+        {
+            return Ok((digest, before.objects));
+        }
+        // Assignments that share a tree wait for whoever renders it.
         let key = render_key(&resolved.tree);
-        let known = match before.digest {
-            Some(digest)
-                if before.tree == resolved.tree
-                    && before.options_key.starts_with(RENDERER)
-                    && store.bundle_exists(digest).await? =>
-            {
-                return Ok((digest, before.objects));
-            }
-            _ => store.render_get(key.clone()).await?,
-        };
-        if let Some(digest) = known
+        let sole = self.renders.of(&key);
+        let _sole = sole.lock().await;
+        if let Some(digest) = store.render_get(key.clone()).await?
             && let Some(index) = store.bundle_index(digest).await?
         {
             self.metrics.rendered(RenderResult::Cached, Duration::ZERO);
             return Ok((digest, count(index.len())));
         }
 
-        let _turn = self
-            .renders
-            .acquire()
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        let _turn = turn(&self.renders.turns).await?;
         let tree = self
             .source
             .read_tree(&spec.repository, &resolved.tree)
@@ -229,14 +255,19 @@ impl<S: Source> Release<S> {
 
     /// Brings the clusters' desired state to `target`.
     async fn give(&self, name: &str, target: Option<&Target>) -> Result<(), StoreError> {
-        let matches: BTreeSet<_> = self.fleet.clusters_of(name).into_iter().collect();
-        let standing = self.fleet.desired_rows(name);
+        let Some((matches, standing)) = self.fleet.placement(name) else {
+            return Ok(());
+        };
         let changes = plan(&name.into(), target, &matches, &standing);
         for part in changes.chunks(CLUSTERS_AT_ONCE) {
             self.fleet.change_desired(part.to_vec()).await?;
         }
         Ok(())
     }
+}
+
+async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, StoreError> {
+    turns.acquire().await.map_err(|_| StoreError::Closed)
 }
 
 fn count(objects: usize) -> u32 {

@@ -479,6 +479,29 @@ async fn one_tree_is_rendered_once_for_all_assignments_and_restarts() {
 }
 
 #[tokio::test]
+async fn assignments_of_one_tree_that_come_together_render_it_once() {
+    let world = world().await;
+    world.settled().await;
+    let gate = world.git.hold();
+    let names: Vec<String> = (0..8).map(|i| format!("copy-{i}")).collect();
+    for name in &names {
+        world.git.commit(name, &manifest("the same"));
+    }
+    let copies = names.iter().map(|name| assignment(name, name)).collect();
+    world.apply(copies).await;
+    while world.git.reads() < 2 {
+        world.git.0.reading.notified().await;
+    }
+    world.git.release(&gate);
+    for name in &names {
+        world
+            .until("released", |world| world.rows(name).len() == 2)
+            .await;
+    }
+    assert_eq!(world.git.reads(), 2);
+}
+
+#[tokio::test]
 async fn a_newer_commit_overtakes_a_render() {
     let world = world().await;
     world.settled().await;

@@ -2,6 +2,7 @@
 //! repositories hold, what assignments resolved to, what clusters should run
 //! and what they report.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lockstep_proto::desired::report_digest;
@@ -217,17 +218,22 @@ impl Fleet {
         })
     }
 
+    /// The clusters that an assignment reaches and the rows that it has, of one
+    /// instant; none where the assignment does not exist.
+    #[must_use]
+    pub fn placement(&self, assignment: &str) -> Option<(BTreeSet<ClusterName>, Vec<DesiredRow>)> {
+        self.read(|model| {
+            let found = model.assignments.get(assignment)?;
+            let matches = model.targets(&found.resource);
+            Some((matches, model.rows_of(assignment)))
+        })
+    }
+
     /// The rows of an assignment on every cluster that has one, whether or
     /// not the assignment still reaches it.
     #[must_use]
     pub fn desired_rows(&self, assignment: &str) -> Vec<DesiredRow> {
-        self.read(|model| {
-            let holders = model.holders.get(assignment).into_iter().flatten();
-            holders
-                .filter_map(|name| Some((name, model.clusters.get(name.as_str())?)))
-                .filter_map(|(name, cluster)| Some(cluster.row(assignment)?.to_desired(name)))
-                .collect()
-        })
+        self.read(|model| model.rows_of(assignment))
     }
 
     /// Whether a cluster is to run this Bundle now.
@@ -275,6 +281,14 @@ impl Fleet {
 }
 
 impl Model {
+    fn rows_of(&self, assignment: &str) -> Vec<DesiredRow> {
+        let holders = self.holders.get(assignment).into_iter().flatten();
+        holders
+            .filter_map(|name| Some((name, self.clusters.get(name.as_str())?)))
+            .filter_map(|(name, cluster)| Some(cluster.row(assignment)?.to_desired(name)))
+            .collect()
+    }
+
     pub fn install_touched(&mut self, touched: &[Touched], effects: &mut Effects) {
         for one in touched {
             for row in &one.rows {

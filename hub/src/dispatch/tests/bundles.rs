@@ -114,3 +114,19 @@ async fn what_is_no_digest_and_no_signing_request_is_said_to_be_none() {
         .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn an_assigned_bundle_that_is_gone_is_looked_at_again() {
+    let world = world().await;
+    world.join("eu-1", &["shop", "other"]).await;
+    let gone = Digest::of(b"collected");
+    world.assign("eu-1", "shop", gone).await;
+    world.fleet.dirty_assignments().take().await;
+    let status = world
+        .fetch(&identity("eu-1"), &gone.to_string(), "")
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let dirty = world.fleet.dirty_assignments().take().await;
+    assert_eq!(dirty.into_iter().collect::<Vec<_>>(), ["shop"]);
+}

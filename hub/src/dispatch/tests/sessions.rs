@@ -335,3 +335,63 @@ async fn a_hub_that_stops_ends_its_sessions_in_order_and_stores_what_it_heard() 
     world.stop.cancel();
     assert_eq!(agent.ended().await.code(), Code::Ok);
 }
+
+/// Opens sessions of one cluster side by side, each saying something, some
+/// ending at once: whatever overtakes what, the last one counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_sessions_race_the_last_one_counts() {
+    let world = world().await;
+    world.join("eu-1", &["base"]).await;
+    let digest = world.bundle(&[("a", "1")]).await;
+    world.assign("eu-1", "base", digest).await;
+    let me = identity("eu-1");
+    for round in 0..40 {
+        let racers = (0..4).map(|racer| {
+            let (world, me) = (&world, &me);
+            async move {
+                let (say, said) = mpsc::channel(8);
+                let hello = Said::Hello(v1::Hello::default());
+                let news = Said::Report(report("base", 1, &format!("{round}/{racer}")));
+                for message in [hello, news] {
+                    let message = Some(message);
+                    say.send(v1::AgentMessage { message }).await.unwrap();
+                }
+                let mut hear = world.open(me, said).await.unwrap();
+                if racer % 2 == 0 {
+                    drop(say);
+                }
+                // Until it is replaced or has read what it is told.
+                for _ in 0..racer {
+                    if !matches!(hear.message().await, Ok(Some(_))) {
+                        break;
+                    }
+                }
+            }
+        });
+        futures::future::join_all(racers).await;
+        let mut last = world.connect(&me, 0, "").await;
+        last.told().await;
+        let words = format!("last of {round}");
+        last.say(Said::Report(report("base", 1, &words))).await;
+        last.acked(1).await;
+        let stored = world.fleet.store().reports_for(&me.cluster).await.unwrap();
+        assert_eq!(stored[0].message, words);
+        assert_eq!(world.dispatch.sessions(), 1);
+        assert_eq!(world.connection("eu-1"), Connection::Online);
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_told_to_the_clusters_that_it_concerns_and_to_no_other() {
+    let world = world().await;
+    world.join("eu-1", &["base"]).await;
+    world.join("us-1", &["base"]).await;
+    let digest = world.bundle(&[("a", "1")]).await;
+    let mut eu = world.connect(&identity("eu-1"), 0, "").await;
+    let mut us = world.connect(&identity("us-1"), 0, "").await;
+    world.assign("eu-1", "base", digest).await;
+    eu.told().await;
+    // What us-1 hears next is the answer to what it says next.
+    us.say(Said::Report(report("base", 1, ""))).await;
+    us.acked(1).await;
+}
