@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::identity::JoinToken;
+use crate::identity::{JoinToken, TokenSource};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,25 +104,18 @@ pub struct Run {
 }
 
 impl Run {
-    /// The join token, from the flag or from its file. An empty one is none:
-    /// that is how a Secret looks from which the token has been taken out.
+    /// Where the join token comes from.
     ///
     /// # Errors
-    /// The file cannot be read, or what was given is not a token.
-    pub fn join_token(&self) -> anyhow::Result<Option<JoinToken>> {
-        let (text, origin) = match (&self.join_token, &self.join_token_file) {
-            (Some(token), _) => (token.clone(), "--join-token".to_owned()),
-            (None, Some(path)) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the join token {}", path.display()))?;
-                (text, path.display().to_string())
-            }
-            (None, None) => return Ok(None),
-        };
-        if text.trim().is_empty() {
-            return Ok(None);
+    /// What was given is not a token.
+    pub fn join_token(&self) -> anyhow::Result<TokenSource> {
+        match (&self.join_token, &self.join_token_file) {
+            (None, Some(path)) => Ok(TokenSource::File(path.clone())),
+            (Some(token), _) if !token.trim().is_empty() => JoinToken::parse(token)
+                .map(TokenSource::Given)
+                .context("--join-token"),
+            _ => Ok(TokenSource::None),
         }
-        JoinToken::parse(&text).map(Some).context(origin)
     }
 }
 
@@ -205,7 +198,7 @@ mod tests {
             "--join-token=s3cret",
         ]);
         let Command::Run(run) = cli.unwrap().command;
-        let error = format!("{:#}", run.join_token().unwrap_err());
+        let error = format!("{:#}", run.join_token().err().unwrap());
         assert!(
             error.contains("--join-token") && !error.contains("s3cret"),
             "{error}"
@@ -213,12 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_token_file_is_no_token() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap();
-        let arguments = ["lockstep-agent", "run", "--hub=h:1", "--data-dir=/x"];
-        let cli = Cli::try_parse_from(arguments.into_iter().chain(["--join-token-file", path]));
-        let Command::Run(run) = cli.unwrap().command;
-        assert!(run.join_token().unwrap().is_none());
+    fn an_empty_token_is_no_token() {
+        let arguments = [
+            "lockstep-agent",
+            "run",
+            "--hub=h:1",
+            "--data-dir=/x",
+            "--join-token=",
+        ];
+        let Command::Run(run) = Cli::try_parse_from(arguments).unwrap().command;
+        assert!(matches!(run.join_token().unwrap(), TokenSource::None));
     }
 }

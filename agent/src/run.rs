@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::config::Run;
 use crate::engine::EngineOptions;
 use crate::http::Readiness;
-use crate::identity::{Folder, JoinToken, join};
+use crate::identity::{Folder, TokenSource, join};
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::report::Outbox;
@@ -30,7 +30,7 @@ const STOPPING: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What a person has to put right: everything else is tried again.
-pub async fn run(args: Run, token: Option<JoinToken>) -> anyhow::Result<()> {
+pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
     let stopping = signals().context("cannot listen to signals")?;
     disk::folder(&args.data_dir).context("--data-dir")?;
     let _held = disk::lock(&args.data_dir).context("--data-dir")?;
@@ -68,7 +68,7 @@ pub async fn run(args: Run, token: Option<JoinToken>) -> anyhow::Result<()> {
     parts.spawn({
         let cancel = cancel.clone();
         async move {
-            let joined = join(&args.hub, token.as_ref(), &folder, VERSION);
+            let joined = join(&args.hub, &token, &folder, VERSION);
             let Some(identity) = cancel.run_until_cancelled(joined).await.transpose()? else {
                 return Ok(());
             };
@@ -79,6 +79,7 @@ pub async fn run(args: Run, token: Option<JoinToken>) -> anyhow::Result<()> {
                 identity: Arc::new(identity),
                 folder,
                 token,
+                failed_token: None,
                 kubernetes_version,
                 desired,
                 outbox,

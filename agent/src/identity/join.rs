@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{EnrolError, Folder, Identity, JoinToken, enrol};
+use super::{EnrolError, Folder, Identity, SourceError, TokenSource, enrol};
 use crate::link::Backoff;
 
 /// Between tries while the hub is away, at first and at most.
@@ -15,26 +15,28 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     #[error(
-        "this agent has not joined yet, and has no join token: make one with \
+        "this agent has not joined yet, and {0}: make one with \
          `lockstep token create --cluster NAME` and give it with --join-token"
     )]
-    NoToken,
+    NoToken(String),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error(transparent)]
     Enrol(#[from] EnrolError),
 }
 
-/// The identity in `folder`, else one for `token`. Waits while the hub is away.
+/// The identity in `folder`, else one for the token. Waits while the hub is away.
 ///
 /// # Errors
 /// [`JoinError`].
 pub async fn join(
     hub: &str,
-    token: Option<&JoinToken>,
+    source: &TokenSource,
     folder: &Folder,
     agent_version: &str,
 ) -> Result<Identity, JoinError> {
     if let Some(identity) = folder.load().map_err(EnrolError::from)? {
-        if let Some(token) = token {
+        if let Ok(Some(token)) = source.read() {
             info!(
                 cluster = %identity.cluster,
                 token = token.id(),
@@ -43,10 +45,11 @@ pub async fn join(
         }
         return Ok(identity);
     }
-    let token = token.ok_or(JoinError::NoToken)?;
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
-        match enrol(hub, token, folder, agent_version).await {
+        let none = || JoinError::NoToken(source.emptiness());
+        let token = source.read()?.ok_or_else(none)?;
+        match enrol(hub, &token, folder, agent_version).await {
             Ok(identity) => {
                 info!(cluster = %identity.cluster, hub, "joined");
                 return Ok(identity);

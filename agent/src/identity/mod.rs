@@ -10,6 +10,7 @@ mod enrol;
 mod folder;
 mod join;
 mod renew;
+mod source;
 mod tls;
 mod token;
 
@@ -23,6 +24,7 @@ pub use enrol::{EnrolError, enrol};
 pub use folder::{Folder, Key};
 pub use join::{JoinError, join};
 pub use renew::{due, renew};
+pub use source::{SourceError, TokenSource};
 pub use token::{JoinToken, TokenError};
 
 /// A certificate with everything that belongs to it.

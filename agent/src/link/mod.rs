@@ -21,7 +21,7 @@ use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
 use crate::desired;
-use crate::identity::{self, EnrolError, Folder, Identity, JoinToken};
+use crate::identity::{self, EnrolError, Folder, Identity, JoinToken, TokenSource};
 use crate::metrics::Metrics;
 use crate::report::Outbox;
 
@@ -47,7 +47,9 @@ pub struct Link {
     pub identity: Arc<Identity>,
     pub folder: Folder,
     /// Used only if the hub does not take the identity any more.
-    pub token: Option<JoinToken>,
+    pub token: TokenSource,
+    /// The id of one that has not helped.
+    pub failed_token: Option<String>,
     /// The API server's version, empty while it is not known.
     pub kubernetes_version: watch::Receiver<String>,
     pub desired: desired::Store,
@@ -104,9 +106,11 @@ impl Link {
                     warn!(%cause, ?wait, "another agent holds the session of this cluster; is a second one running with a copy of this data directory?");
                     wait
                 }
-                Ended::Refused(cause) | Ended::Stranger(cause) if self.new_token().is_some() => {
+                Ended::Refused(cause) | Ended::Stranger(cause)
+                    if let Some(token) = self.new_token() =>
+                {
                     warn!(%cause, "the hub and this agent's identity do not go together: joining again with the token given");
-                    if self.join_again().await {
+                    if self.join_again(&token).await {
                         continue;
                     }
                     backoff.wait()
@@ -142,15 +146,16 @@ impl Link {
 
     /// A token that this identity did not come from: it was given for the case
     /// that the identity is of no use any more.
-    fn new_token(&self) -> Option<&JoinToken> {
-        let token = self.token.as_ref();
-        token.filter(|token| token.id() != self.identity.token_id)
+    fn new_token(&self) -> Option<JoinToken> {
+        let token = self.token.read().unwrap_or_else(|error| {
+            warn!(%error, "going on without");
+            None
+        });
+        let failed = self.failed_token.as_deref();
+        token.filter(|token| token.id() != self.identity.token_id && Some(token.id()) != failed)
     }
 
-    async fn join_again(&mut self) -> bool {
-        let Some(token) = self.new_token() else {
-            return false;
-        };
+    async fn join_again(&mut self, token: &JoinToken) -> bool {
         match identity::enrol(&self.hub, token, &self.folder, &self.agent_version).await {
             Ok(identity) => {
                 info!(cluster = %identity.cluster, "joined again");
@@ -163,7 +168,7 @@ impl Link {
             }
             Err(error) => {
                 error!(%error, "joining again failed");
-                self.token = None;
+                self.failed_token = Some(token.id().to_owned());
                 false
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_agent::bundle;
 use lockstep_agent::desired::{self, Desired, DesiredWatch};
-use lockstep_agent::identity::{Folder, JoinToken, join};
+use lockstep_agent::identity::{Folder, JoinToken, TokenSource, join};
 use lockstep_agent::link::Link;
 use lockstep_agent::metrics::Metrics;
 use lockstep_agent::report::Outbox;
@@ -32,9 +32,11 @@ impl Agent {
     }
 
     pub async fn with_token(hub: &FakeHub, dir: &Path, token: Option<&str>) -> Self {
-        let token = token.map(|token| JoinToken::parse(token).unwrap());
+        let token = token.map_or(TokenSource::None, |token| {
+            TokenSource::Given(JoinToken::parse(token).unwrap())
+        });
         let folder = Folder::open(dir).unwrap();
-        let joined = join(&hub.endpoint, token.as_ref(), &folder, "0.0.0");
+        let joined = join(&hub.endpoint, &token, &folder, "0.0.0");
         let identity = within("the agent joins", joined).await.unwrap();
         let metrics = Metrics::default();
         let (store, desired) = desired::Store::open(dir).unwrap();
@@ -48,6 +50,7 @@ impl Agent {
             identity: Arc::new(identity),
             folder,
             token,
+            failed_token: None,
             kubernetes_version,
             desired: store,
             outbox: outbox.clone(),

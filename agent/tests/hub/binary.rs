@@ -92,7 +92,8 @@ async fn wrong_usage_ends_with_2_and_does_not_repeat_secrets() {
             "run",
             "--hub=x:1",
             "--data-dir=/x",
-            "--join-token-file=/nowhere",
+            "--join-token=a",
+            "--join-token-file=b",
         ],
         vec!["run", "--hub=x:1", "--data-dir=/x", "--context=y"],
     ] {
@@ -120,6 +121,10 @@ async fn what_a_person_has_to_put_right_ends_with_1() {
     let base = ["run", "--hub=127.0.0.1:1", &data];
     for (more, said) in [
         ([kubeconfig.as_str(), "--http=127.0.0.1:0"], "no join token"),
+        (
+            [kubeconfig.as_str(), "--join-token-file=/nowhere"],
+            "/nowhere",
+        ),
         (["--kubeconfig=/nowhere", "--http=127.0.0.1:0"], "/nowhere"),
         ([kubeconfig.as_str(), "--context=absent"], "absent"),
         ([kubeconfig.as_str(), "--http=192.0.2.1:1"], "192.0.2.1:1"),

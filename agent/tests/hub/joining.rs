@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use lockstep_agent::identity::{EnrolError, Folder, JoinError, JoinToken, enrol, join};
+use lockstep_agent::identity::{
+    EnrolError, Folder, JoinError, JoinToken, TokenSource, enrol, join,
+};
 
 use crate::agent::Agent;
 use crate::fake::{Authority, FakeHub, Plan};
@@ -117,8 +119,8 @@ async fn when_the_answer_was_lost_the_agent_says_so() {
     hub.state.lock().loses_answer = true;
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::open(dir.path()).unwrap();
-    let token = JoinToken::parse(&hub.token()).unwrap();
-    let joined = join(&hub.endpoint, Some(&token), &folder, "0.0.0");
+    let token = TokenSource::Given(JoinToken::parse(&hub.token()).unwrap());
+    let joined = join(&hub.endpoint, &token, &folder, "0.0.0");
     let error = within("the agent gives up", joined).await.err().unwrap();
     let error = error.to_string();
     assert!(error.contains("tried to join before"), "{error}");
@@ -131,10 +133,10 @@ async fn an_agent_waits_for_a_hub_that_is_away() {
     hub.kill();
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::open(dir.path()).unwrap();
-    let token = JoinToken::parse(&hub.token()).unwrap();
+    let token = TokenSource::Given(JoinToken::parse(&hub.token()).unwrap());
     let endpoint = hub.endpoint.clone();
     let joined = tokio::spawn(async move {
-        join(&endpoint, Some(&token), &folder, "0.0.0")
+        join(&endpoint, &token, &folder, "0.0.0")
             .await
             .map(|identity| identity.cluster.to_string())
     });
@@ -147,8 +149,11 @@ async fn an_agent_waits_for_a_hub_that_is_away() {
 async fn without_a_token_the_agent_says_where_to_get_one() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::open(dir.path()).unwrap();
-    let error = join("127.0.0.1:1", None, &folder, "").await.err().unwrap();
-    assert!(matches!(error, JoinError::NoToken));
+    let error = join("127.0.0.1:1", &TokenSource::None, &folder, "")
+        .await
+        .err()
+        .unwrap();
+    assert!(matches!(error, JoinError::NoToken(_)));
     assert!(error.to_string().contains("lockstep token create"));
 }
 

@@ -1,10 +1,11 @@
 //! A hub that a test plays: real TLS and gRPC, and whatever the test says.
 
+mod session;
+mod tls;
+
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write as _;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -13,7 +14,6 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use lockstep_proto::Digest;
 use lockstep_proto::bundle::{IndexEntry, ObjectKey, bundle_digest};
-use lockstep_proto::desired::desired_digest;
 use lockstep_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
 use lockstep_proto::v1::enrolment_service_server::{EnrolmentService, EnrolmentServiceServer};
 use lockstep_proto::v1::*;
@@ -23,16 +23,16 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa,
     KeyPair, PublicKeyData as _,
 };
-use rustls::server::WebPkiClientVerifier;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::within;
+
+pub use session::{Session, item, state};
+use tls::{Io, Peer, server_config};
 
 /// A certificate authority, and what it made.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -248,37 +248,6 @@ pub fn object(name: &str, text: &str) -> (IndexEntry, Bytes) {
     (entry, json)
 }
 
-fn server_config(authority: &Authority, plan: &Plan) -> rustls::ServerConfig {
-    let mut params = CertificateParams::new(plan.names.clone()).unwrap();
-    params.not_before = at(plan.valid.0).into();
-    params.not_after = at(plan.valid.1).into();
-    let key = KeyPair::generate().unwrap();
-    let leaf = params.signed_by(&key, &authority.0).unwrap();
-    let mut chain = vec![leaf.der().clone()];
-    if plan.shows_authority {
-        chain.push(authority.0.der().clone());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority.0.der().clone()).unwrap();
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(
-            chain,
-            rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        )
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config
-}
-
 /// Seconds from now.
 fn at(seconds: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
@@ -441,174 +410,5 @@ impl AgentService for Service {
             certificate_chain,
             ca_bundle,
         }))
-    }
-}
-
-/// One session, played by the test.
-pub struct Session {
-    /// What the agent showed, DER.
-    pub certificate: Option<Vec<u8>>,
-    hears: Streaming<AgentMessage>,
-    says: mpsc::Sender<Result<HubMessage, Status>>,
-}
-
-impl Session {
-    /// Hello, answered by a Welcome that says nothing is held.
-    pub async fn open(&mut self) -> Hello {
-        let hello = self.hello().await;
-        self.welcome(Vec::new()).await;
-        hello
-    }
-
-    /// Whether there is somebody on the other side.
-    pub async fn try_hello(&mut self) -> bool {
-        matches!(self.hears.message().await, Ok(Some(_)))
-    }
-
-    pub async fn hello(&mut self) -> Hello {
-        match self.hear().await {
-            agent_message::Message::Hello(hello) => hello,
-            other => panic!("not Hello: {other:?}"),
-        }
-    }
-
-    pub async fn welcome(&self, held_reports: Vec<HeldReport>) {
-        self.say(hub_message::Message::Welcome(Welcome {
-            heartbeat_seconds: 1,
-            held_reports,
-            more: false,
-        }))
-        .await;
-    }
-
-    pub async fn say(&self, message: hub_message::Message) {
-        let message = HubMessage {
-            message: Some(message),
-        };
-        self.says.send(Ok(message)).await.unwrap();
-    }
-
-    /// A message of a kind that this contract does not have.
-    pub async fn say_something_new(&self) {
-        self.says
-            .send(Ok(HubMessage { message: None }))
-            .await
-            .unwrap();
-    }
-
-    pub async fn hear(&mut self) -> agent_message::Message {
-        within("the agent says something", self.hears.message())
-            .await
-            .unwrap()
-            .unwrap()
-            .message
-            .unwrap()
-    }
-
-    /// The next Report; heartbeats are passed over.
-    pub async fn report(&mut self) -> Report {
-        loop {
-            match self.hear().await {
-                agent_message::Message::Report(report) => return report,
-                agent_message::Message::Heartbeat(_) => {}
-                other => panic!("not a Report: {other:?}"),
-            }
-        }
-    }
-
-    pub async fn ack(&self, seq: u64) {
-        self.say(hub_message::Message::Ack(Ack { seq })).await;
-    }
-
-    /// The whole of a desired state in one message.
-    pub async fn snapshot(&self, version: u64, items: &[DesiredItem], tombstones: &[&str]) {
-        self.say(hub_message::Message::DesiredState(state(
-            version, 0, items, tombstones,
-        )))
-        .await;
-    }
-
-    /// Ends with `status`, or in order.
-    pub async fn end(self, status: Option<Status>) {
-        if let Some(status) = status {
-            self.says.send(Err(status)).await.unwrap();
-        }
-    }
-
-    /// Waits until the agent is gone.
-    pub async fn gone(mut self) {
-        within("the agent ends its session", async {
-            while let Ok(Some(_)) = self.hears.message().await {}
-        })
-        .await;
-    }
-}
-
-pub fn item(assignment: &str, digest: Digest) -> DesiredItem {
-    DesiredItem {
-        assignment: assignment.into(),
-        bundle_digest: digest.to_string(),
-        revision: "1".repeat(40),
-        options: None,
-    }
-}
-
-pub fn state(version: u64, base: u64, items: &[DesiredItem], tombstones: &[&str]) -> DesiredState {
-    let tombstones: Vec<_> = tombstones
-        .iter()
-        .map(|name| Tombstone {
-            assignment: (*name).into(),
-        })
-        .collect();
-    DesiredState {
-        version,
-        base,
-        digest: desired_digest(items, &tombstones).to_string(),
-        items: items.to_vec(),
-        tombstones,
-        last: true,
-    }
-}
-
-/// Whom the connection is with.
-#[derive(Clone)]
-struct Peer(Option<Vec<u8>>);
-
-struct Io(tokio_rustls::server::TlsStream<TcpStream>);
-
-impl Connected for Io {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        let certificates = self.0.get_ref().1.peer_certificates();
-        Peer(certificates.map(|chain| chain[0].to_vec()))
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
