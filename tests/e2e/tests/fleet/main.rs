@@ -1,0 +1,7 @@
+//! One commit reaches real clusters: the whole path, as its users see it.
+
+mod first_commit;
+mod groups;
+mod manifests;
+mod revisions;
+mod webhooks;
