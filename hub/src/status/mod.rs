@@ -15,6 +15,8 @@ mod counts;
 mod delete;
 mod desired;
 mod enrol;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod keep;
 mod labels;
 mod load;
@@ -25,6 +27,8 @@ mod selector;
 mod sessions;
 mod shown;
 mod table;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod view;
 mod watch;

@@ -34,7 +34,8 @@ impl JoinTokenRow {
     }
 }
 
-const TOKEN: &str = "SELECT id, hash, cluster, labels, created_at, expires_at, used_at, revoked_at FROM join_tokens";
+const TOKEN: &str = "SELECT id, hash, cluster, labels, created_at, expires_at, used_at, revoked_at,
+    used_by, used_identity FROM join_tokens";
 
 impl Tx<'_> {
     pub fn put_join_token(&self, token: &JoinTokenRow) -> Result<(), StoreError> {
