@@ -27,8 +27,10 @@ use crate::store::StoreError;
 const ROOM: usize = 16 << 20;
 /// What a report costs beside its own bytes.
 const OVERHEAD: usize = 256;
-/// Between attempts to store what could not be stored.
+/// Between attempts to store what could not be stored: at first, and at most.
+/// A full disk is seldom emptied within a second.
 const RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Where reports go.
 pub trait Ledger: Send + Sync + 'static {
@@ -120,11 +122,13 @@ impl Intake {
                     return;
                 }
             }
+            let mut wait = RETRY;
             while !self.store(&ledger).await {
                 tokio::select! {
-                    () = tokio::time::sleep(RETRY) => {}
+                    () = tokio::time::sleep(wait) => {}
                     () = cancel.cancelled() => return,
                 }
+                wait = (wait * 2).min(LAST_RETRY);
             }
         }
     }

@@ -92,12 +92,6 @@ impl Dispatch {
         AgentServiceServer::new(Agents(Arc::clone(&self.0)))
             .max_decoding_message_size(REQUEST_LIMIT)
     }
-
-    /// How many agents are connected.
-    #[must_use]
-    pub fn sessions(&self) -> usize {
-        self.0.registry.live()
-    }
 }
 
 impl Shared {

@@ -141,6 +141,7 @@ impl<P: Presence> Registry<P> {
     }
 
     /// How many sessions are live.
+    #[cfg(test)]
     pub fn live(&self) -> usize {
         self.places
             .iter()

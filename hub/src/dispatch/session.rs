@@ -213,7 +213,7 @@ impl<S: Inbound> Session<S> {
                     );
                     self.hub
                         .view
-                        .raise_version(cluster, at_least)
+                        .restore(cluster, &wanted, at_least)
                         .await
                         .map_err(|error| unavailable(&error))?;
                     // What it holds is not of our history: no base for a delta.

@@ -48,11 +48,34 @@ impl View {
         self.0.desired(cluster)
     }
 
-    pub async fn raise_version(
+    /// Makes the version of a cluster's desired state at least `at_least`
+    /// because its agent has seen a later one than this hub, and forgets its
+    /// tombstones: they are older than what the agent has seen since, so that
+    /// it has either carried them out, or been given the assignment again.
+    pub async fn restore(
         &self,
         cluster: &ClusterName,
+        wanted: &Desired,
         at_least: u64,
     ) -> Result<(), StoreError> {
+        let tombstones = wanted.rows.iter().filter(|row| row.tombstone);
+        let forgotten: Vec<_> = tombstones
+            .map(|row| DesiredChange {
+                cluster: cluster.clone(),
+                assignment: Arc::clone(&row.assignment),
+                change: Change::Forget {
+                    version: row.version,
+                },
+            })
+            .collect();
+        for change in &forgotten {
+            tracing::warn!(
+                %cluster, assignment = &*change.assignment,
+                "not removing what a restored database says is to be removed: if it still runs \
+                 and should not, assign it to the cluster and take it away again"
+            );
+        }
+        self.0.change_desired(forgotten).await?;
         self.0.raise_version(cluster, at_least).await.map(drop)
     }
 

@@ -313,6 +313,11 @@ impl World {
         }
     }
 
+    /// How many sessions are live.
+    pub fn sessions(&self) -> usize {
+        self.dispatch.0.registry.live()
+    }
+
     pub fn connection(&self, name: &str) -> v1::connection::Status {
         let found = self.fleet.get(v1::kind::Name::Cluster, name);
         let Some(Any::Cluster(cluster)) = found.and_then(|found| found.resource) else {
