@@ -27,6 +27,8 @@ pub struct SandboxOptions {
     pub ready_after: Duration,
     /// How long a new CustomResourceDefinition takes until its kind is served.
     pub established_after: Duration,
+    /// Do workloads become ready? Without, the sandbox is an API server and no more.
+    pub workloads: bool,
     /// Do workloads have ReplicaSets and Pods, or only a status?
     pub pods: bool,
     /// The port; 0 takes a free one.
@@ -39,6 +41,7 @@ impl Default for SandboxOptions {
             name: "sandbox".to_owned(),
             ready_after: Duration::from_millis(500),
             established_after: Duration::from_millis(100),
+            workloads: true,
             pods: false,
             port: 0,
         }

@@ -77,6 +77,14 @@ impl Status {
         Self::new(409, "Conflict", message).about(resource, name)
     }
 
+    /// A conflict that names the kind instead of the resource, as deletions do.
+    pub(crate) fn conflict_of(kind: &str, resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
+        let mut status = Self::new(409, "Conflict", message).about(resource, name);
+        status.details["kind"] = kind.into();
+        status
+    }
+
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
         Self::conflict(
             resource,

@@ -16,6 +16,15 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
+    /// The differences outside of a set.
+    pub(crate) fn outside(self, ignored: &Set) -> Self {
+        Self {
+            added: self.added.without(ignored),
+            modified: self.modified.without(ignored),
+            removed: self.removed.without(ignored),
+        }
+    }
+
     /// Every field that the new version sets anew or otherwise.
     pub(crate) fn changed(&self) -> Set {
         self.added.union(&self.modified)

@@ -295,7 +295,11 @@ pub(crate) fn apply(
     let merged = merge(live, config, shape);
     let object = prune(merged, shape, managed, &last);
     managed
-        .take(Some(&me), &compare(live, &object, shape), how.force)
+        .take(
+            Some(&me),
+            &compare(live, &object, shape).outside(how.ignored),
+            how.force,
+        )
         .map_err(ApplyError::Conflicts)?;
     if !same(live, &object)
         && let Some(owned) = managed.0.get_mut(&me)
@@ -346,13 +350,12 @@ pub(crate) fn update(
     ignored: &Set,
     now: &str,
 ) {
-    let comparison = compare(live, object, shape);
+    let comparison = compare(live, object, shape).outside(ignored);
     // Forced, so it cannot conflict.
     let _ = managed.take(None, &comparison, true);
     let took = comparison
         .changed()
         .difference(&comparison.removed)
-        .without(ignored)
         .difference(&never_owned());
     if !took.is_empty() {
         let owned = managed

@@ -173,11 +173,15 @@ fn visit(value: &Value, shape: Shape<'_>, path: &str, errors: &mut Vec<String>) 
                         keys(kind)
                     )),
                     Some(step) if *kind != ListKind::Atomic && !seen.insert(step.clone()) => {
-                        errors.push(format!("{path}: duplicate entries for key {}", entry(&step)));
+                        errors.push(format!("{path}: duplicate entries for key {}", step.display()));
                     }
                     Some(_) => {}
                 }
-                visit(value, shape.at(*item), &format!("{path}[{at}]"), errors);
+                let place = match item_step(shape, at, value) {
+                    Some(step) => format!("{path}{}", step.display()),
+                    None => format!("{path}[{at}]"),
+                };
+                visit(value, shape.at(*item), &place, errors);
             }
         }
         (Kind::Map(_), other) => errors.push(format!("{path}: expected map, got {}", shown(other))),
@@ -195,7 +199,12 @@ fn visit(value: &Value, shape: Shape<'_>, path: &str, errors: &mut Vec<String>) 
                 }
             };
             if !fits {
-                errors.push(format!("{path}: expected {want}, got {}", shown(other)));
+                let got = if matches!(scalar, Scalar::Integer | Scalar::Number) {
+                    go_type(other)
+                } else {
+                    shown(other)
+                };
+                errors.push(format!("{path}: expected {want}, got {got}"));
             }
         }
     }
@@ -215,19 +224,16 @@ fn keys(kind: &ListKind) -> String {
     )
 }
 
-fn entry(step: &Step) -> String {
-    match step {
-        Step::Key(key) => {
-            let fields: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
-            let words: Vec<String> = fields
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
-            format!("[{}]", words.join(","))
-        }
-        Step::Item(value) => format!("[={value}]"),
-        _ => String::new(),
+/// The name of a value's type where the real server prints that.
+fn go_type(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "map[string]interface {}",
+        Value::Array(_) => "[]interface {}",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        _ => "<nil>",
     }
+    .to_owned()
 }
 
 fn shown(value: &Value) -> String {

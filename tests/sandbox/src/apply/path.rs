@@ -40,7 +40,7 @@ impl Step {
     }
 
     /// As conflicts name it: `.spec`, `[name="web"]`, `["x"]`.
-    fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         match self {
             Self::Field(name) => format!(".{name}"),
             Self::Key(key) => {

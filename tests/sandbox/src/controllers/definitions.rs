@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::status::write_status;
+use super::status::write_status_as;
 use super::{Agenda, Work, target_of};
 use crate::discovery::definition;
 use crate::machinery::{Deletion, State};
@@ -39,7 +39,7 @@ pub(super) fn define(
     if !holds(&object, "NamesAccepted") {
         let now = state.now();
         let names = object["spec"]["names"].clone();
-        write_status(state, &target, |status| {
+        write_status_as(state, &target, "kube-apiserver", |status| {
             status["acceptedNames"] = names;
             status["conditions"] = json!([condition(
                 "NamesAccepted",
@@ -47,7 +47,6 @@ pub(super) fn define(
                 "no conflicts found",
                 &now
             )]);
-            status["storedVersions"] = storage(&object);
         });
         agenda.after(options.established_after, Work::Establish(id.clone()));
     } else {
@@ -69,7 +68,7 @@ pub(super) fn establish(state: &mut State, id: &ObjectId) {
     }
     let now = state.now();
     state.catalogue.serve(definition(&object));
-    write_status(state, &target, |status| {
+    write_status_as(state, &target, "kube-apiserver", |status| {
         let established = condition(
             "Established",
             "InitialNamesAccepted",
@@ -92,6 +91,18 @@ impl State {
 }
 
 fn remove(state: &mut State, id: &ObjectId, object: &Value) {
+    if !holds(object, "Terminating")
+        && let Some(target) = target_of(state, DEFINITIONS, id)
+    {
+        let now = state.now();
+        write_status_as(state, &target, "kube-apiserver", |status| {
+            let message = "CustomResource deletion is in progress";
+            let terminating = condition("Terminating", "InstanceDeletionInProgress", message, &now);
+            if let Some(list) = status["conditions"].as_array_mut() {
+                list.push(terminating);
+            }
+        });
+    }
     let finalizers = object["metadata"]["finalizers"]
         .as_array()
         .cloned()
@@ -109,14 +120,6 @@ fn remove(state: &mut State, id: &ObjectId, object: &Value) {
         state.catalogue.withdraw(&id.name);
         super::garbage::drop_finalizer(state, DEFINITIONS, id, CLEANUP);
     }
-}
-
-fn storage(object: &Value) -> Value {
-    let versions = object["spec"]["versions"].as_array().into_iter().flatten();
-    versions
-        .filter(|version| version["storage"] == true)
-        .map(|version| version["name"].clone())
-        .collect()
 }
 
 fn condition(kind: &str, reason: &str, message: &str, now: &str) -> Value {

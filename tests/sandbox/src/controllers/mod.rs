@@ -127,7 +127,7 @@ fn look(inner: &Inner, seen: u64, agenda: &mut Agenda) -> u64 {
         match events {
             Some(events) => events
                 .iter()
-                .for_each(|event| note(&state, &resource, event, agenda)),
+                .for_each(|event| note(&state, &inner.options, &resource, event, agenda)),
             None => {
                 for object in state.store.list(&resource, None) {
                     let event = Event {
@@ -136,7 +136,7 @@ fn look(inner: &Inner, seen: u64, agenda: &mut Agenda) -> u64 {
                         object,
                         before: None,
                     };
-                    note(&state, &resource, &event, agenda);
+                    note(&state, &inner.options, &resource, &event, agenda);
                 }
             }
         }
@@ -144,7 +144,13 @@ fn look(inner: &Inner, seen: u64, agenda: &mut Agenda) -> u64 {
     state.store.revision()
 }
 
-fn note(state: &State, resource: &Arc<str>, event: &Event, agenda: &mut Agenda) {
+fn note(
+    state: &State,
+    options: &SandboxOptions,
+    resource: &Arc<str>,
+    event: &Event,
+    agenda: &mut Agenda,
+) {
     let object = &event.object;
     let id = object.id.clone();
     if event.change == Change::Deleted {
@@ -176,7 +182,7 @@ fn note(state: &State, resource: &Arc<str>, event: &Event, agenda: &mut Agenda) 
             (DEFINITIONS, _) => agenda.now(Work::Define(id)),
             ("namespaces", true) => agenda.now(Work::Empty(id.name)),
             (_, true) => agenda.now(Work::Finalize(resource.clone(), id)),
-            (name, false) if workloads::handles(name) => {
+            (name, false) if options.workloads && workloads::handles(name) => {
                 agenda.now(Work::Begin(resource.clone(), id))
             }
             _ => {}
@@ -188,6 +194,7 @@ fn note(state: &State, resource: &Arc<str>, event: &Event, agenda: &mut Agenda) 
     if &**resource == "pods" && !object.owners.is_empty() {
         for owner in &object.owners {
             if let Some((table, id)) = state.store.by_uid(owner)
+                && options.workloads
                 && workloads::handles(&table)
             {
                 agenda.now(Work::Begin(table, id));
@@ -225,8 +232,13 @@ fn target_of(state: &State, table: &str, id: &ObjectId) -> Option<Target> {
 
 /// How controllers write.
 fn as_controller() -> Options {
+    as_part("kube-controller-manager")
+}
+
+/// How a part of the cluster writes.
+fn as_part(name: &str) -> Options {
     Options {
-        manager: "kube-controller-manager".to_owned(),
+        manager: name.to_owned(),
         dry_run: false,
         force: true,
         validation: Validation::Ignore,

@@ -2,11 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::as_controller;
+use super::as_part;
 use crate::machinery::{State, Target};
 
 /// Changes the status of an object; a change that changes nothing writes nothing.
 pub(super) fn write_status(state: &mut State, target: &Target, change: impl FnOnce(&mut Value)) {
+    write_status_as(state, target, "kube-controller-manager", change);
+}
+
+/// The same, by another part of the cluster.
+pub(super) fn write_status_as(
+    state: &mut State,
+    target: &Target,
+    part: &str,
+    change: impl FnOnce(&mut Value),
+) {
     let Ok(stored) = state.find(target) else {
         return;
     };
@@ -19,7 +29,7 @@ pub(super) fn write_status(state: &mut State, target: &Target, change: impl FnOn
         subresource: "status".to_owned(),
         ..target.clone()
     };
-    if let Err(status) = state.replace(&target, object, &as_controller()) {
+    if let Err(status) = state.replace(&target, object, &as_part(part)) {
         tracing::debug!(status.message, "a status could not be written");
     }
 }

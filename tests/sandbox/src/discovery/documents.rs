@@ -178,7 +178,7 @@ pub(crate) fn api_resource_list(
                 .as_array()
                 .into_iter()
                 .flatten()
-                .flat_map(legacy),
+                .flat_map(|row| legacy(row, group, version)),
         );
     }
     for resource in catalogue
@@ -186,7 +186,7 @@ pub(crate) fn api_resource_list(
         .filter(|resource| resource.group == group)
     {
         if let Some(version) = resource.version(version) {
-            rows.extend(legacy(&discovered(resource, version)));
+            rows.extend(legacy(&discovered(resource, version), group, &version.name));
         }
     }
     if rows.is_empty() {
@@ -203,19 +203,19 @@ pub(crate) fn api_resource_list(
 }
 
 /// One aggregated row as the rows of the older document.
-fn legacy(row: &Value) -> Vec<Value> {
+fn legacy(row: &Value, group: &str, version: &str) -> Vec<Value> {
     let namespaced = row["scope"] == "Namespaced";
     let entry = |name: String, singular: &Value, row: &Value| {
         let mut out = json!({
             "name": name, "singularName": singular, "namespaced": namespaced,
             "kind": row["responseKind"]["kind"], "verbs": row["verbs"],
         });
+        let kind = &row["responseKind"];
+        let own = kind["group"].as_str().unwrap_or("") == group
+            && kind["version"].as_str().unwrap_or("") == version;
         for word in ["group", "version"] {
-            if row["responseKind"][word]
-                .as_str()
-                .is_some_and(|value| !value.is_empty())
-            {
-                out[word] = row["responseKind"][word].clone();
+            if !own && kind[word].as_str().is_some_and(|value| !value.is_empty()) {
+                out[word] = kind[word].clone();
             }
         }
         out

@@ -46,7 +46,7 @@ impl Query {
     }
 
     /// The options of a write; the manager is the client's program unless it says otherwise.
-    pub(crate) fn options(&self, user_agent: &str) -> Result<Options, Status> {
+    pub(crate) fn options(&self, user_agent: &str, method: &str) -> Result<Options, Status> {
         let manager = match self.word("fieldManager") {
             "" => user_agent
                 .split('/')
@@ -57,16 +57,26 @@ impl Query {
                 .collect(),
             name => name.to_owned(),
         };
-        let dry_run = self.dry_run()?;
+        let kind = match method {
+            "POST" => "CreateOptions",
+            "PUT" => "UpdateOptions",
+            _ => "PatchOptions",
+        };
+        let dry_run = self.dry_run(kind)?;
         let validation = match self.word("fieldValidation") {
             "Ignore" => Validation::Ignore,
             "" | "Warn" => Validation::Warn,
             "Strict" => Validation::Strict,
             other => {
-                let message = format!(
+                let why = format!(
                     "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
                 );
-                return Err(Status::new(422, "Invalid", message));
+                return Err(Status::options(
+                    kind,
+                    "fieldValidation",
+                    "FieldValueNotSupported",
+                    &why,
+                ));
             }
         };
         Ok(Options {
@@ -77,15 +87,20 @@ impl Query {
         })
     }
 
-    fn dry_run(&self) -> Result<bool, Status> {
+    fn dry_run(&self, kind: &str) -> Result<bool, Status> {
         match self.word("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
-            other => Err(Status::new(
-                422,
-                "Invalid",
-                format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""),
-            )),
+            other => {
+                let why =
+                    format!("dryRun: Unsupported value: [{other:?}]: supported values: \"All\"");
+                Err(Status::options(
+                    kind,
+                    "dryRun",
+                    "FieldValueNotSupported",
+                    &why,
+                ))
+            }
         }
     }
 
@@ -98,7 +113,7 @@ impl Query {
             )?
             .propagation;
         }
-        deletion.dry_run |= self.dry_run()?;
+        deletion.dry_run |= self.dry_run("DeleteOptions")?;
         Ok(deletion)
     }
 }

@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::state::Target;
 use super::write::Validation;
 use crate::rules;
-use crate::schema::{Problem, drop_nulls, fill, prune};
+use crate::schema::{
+    Problem, canonical_quantities, drop_empty, drop_nulls, fill, fill_required, prune,
+};
 use crate::status::{Invalid, Status};
 
 /// Refuses a body that is no object of the kind and the place that the path names.
@@ -27,18 +29,12 @@ pub(super) fn identity(target: &Target, body: &mut Value) -> Result<(), Status> 
                 )));
             }
         } else if given != want {
+            let (given_kind, version) = (
+                body["kind"].as_str().unwrap_or(""),
+                body["apiVersion"].as_str().unwrap_or(""),
+            );
             let message = format!(
-                "the {} in the data ({given}) does not match the expected {} ({want})",
-                if name == "kind" {
-                    "kind"
-                } else {
-                    "API version"
-                },
-                if name == "kind" {
-                    "kind"
-                } else {
-                    "API version"
-                }
+                "{given_kind} in version {version:?} cannot be handled as a {kind}: unknown conversion"
             );
             return Err(Status::bad_request(message));
         }
@@ -57,10 +53,8 @@ fn place(target: &Target, body: &mut Value) -> Result<(), Status> {
     if target.resource.namespaced {
         match metadata["namespace"].as_str() {
             Some(given) if !given.is_empty() && given != target.namespace => {
-                return Err(Status::bad_request(format!(
-                    "the namespace of the provided object does not match the namespace sent on the request ({given} != {})",
-                    target.namespace
-                )));
+                let message = "the namespace of the provided object does not match the namespace sent on the request";
+                return Err(Status::bad_request(message));
             }
             _ => metadata["namespace"] = target.namespace.clone().into(),
         }
@@ -116,6 +110,14 @@ pub(super) fn fields(
         let name = object["metadata"]["name"].as_str().unwrap_or("");
         return Err(Status::invalid(&target.resource, name, &wrong));
     }
+    if let Some(why) = rules::undecodable(&target.resource.group, &target.resource.kind, object) {
+        let kind = &target.resource.kind;
+        let message = format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: {why}",
+            target.version
+        );
+        return Err(Status::bad_request(message));
+    }
     match validation {
         Validation::Strict if !unknown.is_empty() => {
             let kind = &target.resource.kind;
@@ -135,20 +137,23 @@ pub(super) fn fields(
 
 /// Defaults, and the structs that are always there.
 pub(super) fn complete(target: &Target, object: &mut Value) {
-    drop_nulls(object);
     let resource = &target.resource;
-    if resource.is_custom() {
-        if let Some(schema) = custom_schema(target) {
-            rules::custom_defaults(object, schema);
-        }
+    if let Some(schema) = custom_schema(target) {
+        drop_nulls(&mut object["metadata"]);
+        rules::custom_defaults(object, schema);
         return;
     }
-    if let Some(shape) = resource.shape(&target.version) {
-        fill(object, shape);
-    }
+    drop_nulls(object);
+    let Some(shape) = resource.shape(&target.version) else {
+        return;
+    };
+    drop_empty(object, shape);
+    canonical_quantities(object, shape);
+    fill(object, shape);
     rules::defaults(&resource.group, &resource.kind, object);
-    if let Some(shape) = resource.shape(&target.version) {
-        fill(object, shape);
+    fill(object, shape);
+    if let (Some(status), Some(shape)) = (object.get_mut("status"), shape.child("status")) {
+        fill_required(status, shape);
     }
 }
 

@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 use super::decode::{fields, identity};
 use super::scale::patch_scale;
 use super::state::{State, Target};
-use super::write::{Options, Ownership, Written, ignored, without_managed};
+use super::write::{Options, Ownership, Written, blank, ignored, without_managed};
 use crate::apply::{ApplyError, Applying, Managed, apply};
 use crate::patch;
-use crate::schema::zero;
 use crate::status::{Invalid, Status};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +57,20 @@ impl State {
         mut config: Value,
         options: &Options,
     ) -> Result<Written, Status> {
-        let given = config["apiVersion"].as_str().unwrap_or("");
-        if given.is_empty() || config["kind"].as_str().unwrap_or("").is_empty() {
-            let missing = if given.is_empty() {
-                "apiVersion"
+        let word = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        let (given, kind) = (word(&config["apiVersion"]), word(&config["kind"]));
+        if given != target.api_version() || kind.is_empty() {
+            let given = if given.contains('/') {
+                given
             } else {
-                "kind"
+                format!("/{given}")
             };
             return Err(Status::bad_request(format!(
-                "invalid object type: {missing} must be set"
+                "invalid object type: {given}, Kind={kind}"
             )));
         }
+        // Messages name the place as the configuration does.
+        let place = format!("{}/{}", word(&config["metadata"]["namespace"]), target.name);
         if config["metadata"]["managedFields"]
             .as_array()
             .is_some_and(|list| !list.is_empty())
@@ -96,9 +98,10 @@ impl State {
             );
             return Err(Status::conflict(&resource, &target.name, &why));
         }
-        let mut before = live
-            .as_ref()
-            .map_or_else(|| zero(shape), |live| self.read(target, live));
+        let mut before = match &live {
+            Some(live) => self.read(target, live),
+            None => blank(target, shape),
+        };
         let mut managed = Managed::decode(&before).unwrap_or_default();
         without_managed(&mut before);
         if options.force
@@ -117,11 +120,6 @@ impl State {
             match error {
                 ApplyError::Conflicts(conflicts) => Status::apply_conflict(&conflicts),
                 ApplyError::Schema(error) => {
-                    let place = if target.namespace.is_empty() {
-                        format!("/{}", target.name)
-                    } else {
-                        format!("{}/{}", target.namespace, target.name)
-                    };
                     let lines = if error.0.len() > 1 {
                         format!("errors:\n  {error}")
                     } else {
@@ -130,12 +128,19 @@ impl State {
                     let kind = &target.resource.kind;
                     let message = format!(
                         "failed to create typed patch object ({place}; {}, Kind={kind}): {lines}",
-                        target.api_version()
+                        group_version(target)
                     );
                     Status::new(500, "", message)
                 }
             }
         })?;
+        if let Some(why) = crate::rules::undecodable(&resource.group, &resource.kind, &object) {
+            let (kind, version) = (&resource.kind, group_version(target));
+            let message = format!(
+                "failed to convert new object ({place}; {version}, Kind={kind}) to proper version: unable to convert unstructured object to {version}, Kind={kind}: error decoding from json: {why}"
+            );
+            return Err(Status::new(500, "", message));
+        }
         match live {
             None => self.birth(
                 target,
@@ -156,6 +161,11 @@ impl State {
     }
 }
 
+/// `apps/v1`, `/v1`.
+fn group_version(target: &Target) -> String {
+    format!("{}/{}", target.resource.group, target.version)
+}
+
 /// The object with a patch in it; `before` stays.
 pub(super) fn patched(
     target: &Target,
@@ -167,26 +177,16 @@ pub(super) fn patched(
     match format {
         PatchFormat::Merge => patch::merge(&mut object, body),
         PatchFormat::Json => patch::json(&mut object, body).map_err(|why| {
-            let resource = &target.resource;
-            let mut status = Status::new(
-                422,
-                "Invalid",
-                format!("the server rejected our request due to an error in our request: {why}"),
-            );
-            status.details =
-                json!({"name": target.name, "kind": resource.plural, "group": resource.group});
+            tracing::debug!(why, "a JSON patch does not apply");
+            let message = "the server rejected our request due to an error in our request";
+            let mut status = Status::new(422, "Invalid", message);
+            status.details = json!({});
             status
         })?,
         PatchFormat::Strategic => {
             if target.resource.is_custom() {
-                return Err(Status::unsupported_media(
-                    "application/strategic-merge-patch+json",
-                    &[
-                        "application/json-patch+json",
-                        "application/merge-patch+json",
-                        "application/apply-patch+yaml",
-                    ],
-                ));
+                let message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+                return Err(Status::new(415, "UnsupportedMediaType", message));
             }
             let shape = target
                 .resource

@@ -51,19 +51,29 @@ impl State {
             && **uid != *live.uid
         {
             let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
                 live.uid
             );
-            return Err(Status::conflict(&resource, &target.name, &why));
+            return Err(Status::conflict_of(
+                &resource.kind,
+                &resource,
+                &target.name,
+                &why,
+            ));
         }
         if let Some(version) = &how.resource_version
             && *version != live.revision.to_string()
         {
             let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
                 live.revision
             );
-            return Err(Status::conflict(&resource, &target.name, &why));
+            return Err(Status::conflict_of(
+                &resource.kind,
+                &resource,
+                &target.name,
+                &why,
+            ));
         }
         if &*resource.key == "namespaces" && KEPT_NAMESPACES.contains(&target.name.as_str()) {
             return Err(Status::forbidden(
@@ -100,8 +110,12 @@ impl State {
         if !live.deleting {
             let metadata = &mut object["metadata"];
             metadata["deletionTimestamp"] = self.now().into();
-            metadata["deletionGracePeriodSeconds"] = 0.into();
-            if let Some(generation) = metadata["generation"].as_i64() {
+            // Definitions go a way of their own that counts nothing.
+            let definition = &*resource.key == crate::controllers::DEFINITIONS;
+            if !definition {
+                metadata["deletionGracePeriodSeconds"] = 0.into();
+            }
+            if let (false, Some(generation)) = (definition, metadata["generation"].as_i64()) {
                 metadata["generation"] = (generation + 1).into();
             }
             if &*resource.key == "namespaces" {
@@ -175,13 +189,12 @@ impl Deletion {
             Some(other) => {
                 let allowed = ["Foreground", "Background", "Orphan", "nil"];
                 let why = Invalid::unsupported("propagationPolicy", &other.into(), &allowed);
-                return Err(Status::new(
-                    422,
-                    "Invalid",
-                    format!(
-                        "DeleteOptions.meta.k8s.io \"\" is invalid: {}: {}",
-                        why.field, why.message
-                    ),
+                let why = format!("{}: {}", why.field, why.message);
+                return Err(Status::options(
+                    "DeleteOptions",
+                    "propagationPolicy",
+                    "FieldValueNotSupported",
+                    &why,
                 ));
             }
         };

@@ -31,7 +31,7 @@ pub(crate) fn read_scale(target: &Target, object: &Value) -> Result<Value, Statu
         .resource
         .version(&target.version)
         .and_then(|version| version.scale.as_ref())
-        .ok_or_else(Status::no_such_path)?;
+        .ok_or_else(|| Status::not_found(&target.resource, &target.name))?;
     let metadata = &object["metadata"];
     let selector = match &scale.label_selector {
         Some(path) => pick(object, path).as_str().unwrap_or("").to_owned(),
@@ -105,7 +105,7 @@ pub(crate) fn write_scale(
         .resource
         .version(&target.version)
         .and_then(|version| version.scale.clone())
-        .ok_or_else(Status::no_such_path)?;
+        .ok_or_else(|| Status::not_found(&target.resource, &target.name))?;
     if let Some(version) = scale["metadata"]["resourceVersion"].as_str()
         && !version.is_empty()
         && object["metadata"]["resourceVersion"] != version

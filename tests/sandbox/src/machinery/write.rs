@@ -9,8 +9,8 @@ use super::decode::{complete, fields, identity, invalid};
 use super::state::{State, Target, random, uid};
 use crate::apply::{Identity, Managed, Set, one, same, update};
 use crate::rules;
-use crate::schema::zero;
-use crate::status::Status;
+use crate::schema::{Shape, zero};
+use crate::status::{Invalid, Status};
 use crate::store::Object;
 
 /// What happens to fields that the kind does not have.
@@ -61,9 +61,8 @@ impl State {
             .as_str()
             .is_some_and(|version| !version.is_empty())
         {
-            return Err(Status::bad_request(
-                "resourceVersion should not be set on objects to be created",
-            ));
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Status::new(500, "", message));
         }
         let named = body["metadata"]["name"]
             .as_str()
@@ -89,7 +88,11 @@ impl State {
         let resource = target.resource.clone();
         self.check_namespace(target)?;
         if self.store.get(&resource.key, &target.id()).is_some() {
-            return Err(Status::already_exists(&resource, &target.name));
+            let mut status = Status::already_exists(&resource, &target.name);
+            if self.find(target).is_ok_and(|found| found.deleting) {
+                status.message = format!("object is being deleted: {}", status.message);
+            }
+            return Err(status);
         }
         if has_status(target)
             && let Some(fields) = object.as_object_mut()
@@ -119,7 +122,7 @@ impl State {
         if let (None, Some(shape)) = (&managed, resource.shape(&target.version)) {
             let mut fresh = Managed::default();
             update(
-                &zero(shape),
+                &blank(target, shape),
                 &object,
                 shape,
                 &mut fresh,
@@ -165,6 +168,30 @@ impl State {
         let mut warnings = Vec::new();
         fields(target, &mut body, options.validation, &mut warnings)?;
         let live = self.find(target)?;
+        let conditional =
+            target.resource.is_custom() || &*target.resource.key == crate::controllers::DEFINITIONS;
+        if conditional
+            && body["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap_or("")
+                .is_empty()
+        {
+            let why = Invalid::value(
+                "metadata.resourceVersion",
+                &0.into(),
+                "must be specified for an update",
+            );
+            let mut status = Status::invalid(&target.resource, &target.name, &[why.clone()]);
+            status.message = format!(
+                "{} {:?} is invalid: {}: {}",
+                target.resource.qualified(),
+                target.name,
+                why.field,
+                why.message
+            );
+            status.details["kind"] = target.resource.plural.clone().into();
+            return Err(status);
+        }
         self.change(target, &live, body, Ownership::Writer, options, warnings)
     }
 
@@ -355,6 +382,15 @@ impl State {
     }
 }
 
+/// What a new object is compared with: a typed zero, or nothing where there are no types.
+pub(super) fn blank(target: &Target, shape: Shape<'_>) -> Value {
+    if target.resource.is_custom() {
+        json!({})
+    } else {
+        zero(shape)
+    }
+}
+
 /// Does the kind keep its status apart?
 pub(super) fn has_status(target: &Target) -> bool {
     target
@@ -381,7 +417,9 @@ fn preconditions(target: &Target, live: &Value, given: &Value) -> Result<(), Sta
     };
     if differs("uid") {
         let why = format!(
-            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            target.resource.plural,
+            target.id().path(),
             given["uid"].as_str().unwrap_or(""),
             live["uid"].as_str().unwrap_or("")
         );
@@ -464,6 +502,12 @@ fn inherit_service(before: &Value, object: &mut Value) {
             let value = before["spec"].get(name).cloned();
             put(&mut object["spec"], name, value);
         }
+    }
+    // Whoever changes the one address changes the list that it heads.
+    if object["spec"]["clusterIP"] != before["spec"]["clusterIP"]
+        && object["spec"]["clusterIPs"] == before["spec"]["clusterIPs"]
+    {
+        object["spec"]["clusterIPs"] = json!([object["spec"]["clusterIP"]]);
     }
     let old = before["spec"]["ports"]
         .as_array()

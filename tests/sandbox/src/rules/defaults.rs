@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::pods::{container_defaults, pod_defaults};
+use super::pods::{container_defaults, pod_defaults, request_limits};
 
 /// Sets a field that is not there.
 pub(super) fn set(at: &mut Value, name: &str, value: Value) {
@@ -42,6 +42,7 @@ pub(crate) fn defaults(group: &str, kind: &str, object: &mut Value) {
         ("batch", "CronJob") => cron_job(object),
         ("", "Pod") => {
             pod_defaults(at(object, "spec"));
+            request_limits(at(object, "spec"));
             set(at(object, "spec"), "enableServiceLinks", true.into());
         }
         ("", "ReplicationController") => {
@@ -178,10 +179,6 @@ fn replica_set(object: &mut Value) {
     let spec = at(object, "spec");
     set(spec, "replicas", 1.into());
     template(spec);
-    let labels = object["spec"]["template"]["metadata"]["labels"].clone();
-    if labels.is_object() {
-        set(at(object, "metadata"), "labels", labels);
-    }
 }
 
 pub(super) fn job(spec: &mut Value) {
@@ -192,6 +189,7 @@ pub(super) fn job(spec: &mut Value) {
     }
     set(spec, "parallelism", 1.into());
     set(spec, "suspend", false.into());
+    set(spec, "manualSelector", false.into());
     let replacement = if spec["podFailurePolicy"].is_object() {
         "Failed"
     } else {

@@ -131,7 +131,7 @@ fn service(before: &Value, after: &Value) -> Vec<Invalid> {
         let new = &after["spec"]["clusterIPs"];
         out.push(Invalid::value(
             "spec.clusterIPs[0]",
-            &new[0],
+            new,
             "may not change once set",
         ));
     }

@@ -75,6 +75,7 @@ pub(crate) fn on_create(group: &str, kind: &str, uid: &str, now: &str, object: &
             let spec = at(object, "spec");
             set(spec, "preemptionPolicy", "PreemptLowerPriority".into());
             set(spec, "priority", 0.into());
+            tolerate(spec);
             let status = at(object, "status");
             set(status, "phase", "Pending".into());
             set(status, "qosClass", class.into());
@@ -90,23 +91,43 @@ pub(crate) fn on_create(group: &str, kind: &str, uid: &str, now: &str, object: &
             set(status, "lastPhaseTransitionTime", now.into());
         }
         ("batch", "Job") if object["spec"]["manualSelector"] != true => job_selector(object, uid),
-        ("apps", "StatefulSet") => {
-            let status = at(object, "status");
-            set(status, "replicas", 0.into());
-            set(status, "availableReplicas", 0.into());
-        }
-        ("apps", "ReplicaSet") => set(at(object, "status"), "replicas", 0.into()),
-        ("apps", "DaemonSet") => {
+        ("apps", "StatefulSet") => at(object, "status")["availableReplicas"] = 0.into(),
+        ("policy", "PodDisruptionBudget") => {
             for name in [
-                "currentNumberScheduled",
-                "desiredNumberScheduled",
-                "numberMisscheduled",
-                "numberReady",
+                "currentHealthy",
+                "desiredHealthy",
+                "disruptionsAllowed",
+                "expectedPods",
             ] {
                 set(at(object, "status"), name, 0.into());
             }
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            at(object, "status")["conditions"] = Value::Null;
+            let versions = object["spec"]["versions"].as_array().into_iter().flatten();
+            let stored: Vec<Value> = versions
+                .filter(|version| version["storage"] == true)
+                .map(|version| version["name"].clone())
+                .collect();
+            at(object, "status")["storedVersions"] = stored.into();
+        }
         _ => {}
+    }
+}
+
+/// A pod stays a while on a node that went away.
+fn tolerate(spec: &mut Value) {
+    set(spec, "tolerations", json!([]));
+    let Some(list) = spec["tolerations"].as_array_mut() else {
+        return;
+    };
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
+        if !list.iter().any(|known| known["key"] == key) {
+            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
+        }
     }
 }
 
@@ -130,7 +151,6 @@ fn job_selector(object: &mut Value, uid: &str) {
         ("job-name", name),
     ];
     let spec = at(object, "spec");
-    set(spec, "manualSelector", false.into());
     let template = at(at(at(spec, "template"), "metadata"), "labels");
     for (key, value) in &labels {
         template[*key] = value.clone();

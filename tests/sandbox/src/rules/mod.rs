@@ -14,4 +14,4 @@ pub(crate) use immutable::immutable;
 pub(crate) use lifecycle::{bumps_generation, has_generation, on_create};
 pub(crate) use names::{check_metadata, generated_name};
 pub(crate) use schema::{custom_defaults, validate_custom};
-pub(crate) use validate::validate;
+pub(crate) use validate::{undecodable, validate};

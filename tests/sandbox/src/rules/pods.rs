@@ -67,15 +67,6 @@ pub(super) fn container_defaults(container: &mut Value) {
             http_get(get);
         }
     }
-    // Limits without requests are requests as well.
-    for (name, value) in container["resources"]["limits"]
-        .as_object()
-        .cloned()
-        .into_iter()
-        .flatten()
-    {
-        set(at(at(container, "resources"), "requests"), &name, value);
-    }
 }
 
 /// Without a tag, or with `latest`, the image behind a name may change.
@@ -143,5 +134,17 @@ fn volume(volume: &mut Value) {
         .is_some_and(|fields| fields.len() == 1 && fields.contains_key("name"));
     if bare {
         set(volume, "emptyDir", json!({}));
+    }
+}
+
+/// Limits without requests are requests as well; only in pods, not in templates.
+pub(super) fn request_limits(spec: &mut Value) {
+    for list in ["initContainers", "containers"] {
+        for container in each(spec, list) {
+            let limits = container["resources"]["limits"].as_object().cloned();
+            for (name, value) in limits.into_iter().flatten() {
+                set(at(at(container, "resources"), "requests"), &name, value);
+            }
+        }
     }
 }

@@ -208,6 +208,7 @@ fn strings(value: &Value, text: &str, schema: &Value, path: &str, out: &mut Vec<
             reason: "FieldValueTooLong",
             message,
         });
+        return;
     }
     if schema["minLength"]
         .as_u64()

@@ -31,7 +31,7 @@ pub(crate) fn validate(group: &str, kind: &str, object: &Value) -> Vec<Invalid> 
         }
         ("", "Pod") => pod(spec, "spec", &mut out),
         ("", "Service") => service(spec, &mut out),
-        ("", "ConfigMap") => data(object, &["data", "binaryData"], "", &mut out),
+        ("", "ConfigMap") => data(object, &["data", "binaryData"], "[]", &mut out),
         ("", "Secret") => data(object, &["data"], "data", &mut out),
         ("", "PersistentVolumeClaim") => claim(spec, &mut out),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
@@ -60,11 +60,13 @@ fn non_negative(spec: &Value, field: &str, out: &mut Vec<Invalid>) {
 
 fn selector(spec: &Value, out: &mut Vec<Invalid>) {
     let selector = &spec["selector"];
+    let labels = &spec["template"]["metadata"]["labels"];
     if !selector.is_object() {
         out.push(Invalid::required("spec.selector", ""));
+        let why = "`selector` does not match template `labels`";
+        out.push(Invalid::value("spec.template.metadata.labels", labels, why));
         return;
     }
-    let labels = &spec["template"]["metadata"]["labels"];
     let wanted = selector["matchLabels"].as_object();
     if wanted.is_none_or(serde_json::Map::is_empty)
         && selector["matchExpressions"]
@@ -248,13 +250,36 @@ fn data(object: &Value, fields: &[&str], shown: &str, out: &mut Vec<Invalid>) {
             }
             let length = value.as_str().map_or(0, str::len);
             // Encoded bytes count as what they stand for.
-            let encoded = *field == "binaryData" || !shown.is_empty();
+            let encoded = *field == "binaryData" || shown == "data";
             total += if encoded { length / 4 * 3 } else { length };
         }
     }
     if total > MOST_DATA {
         out.push(Invalid::too_long(shown, MOST_DATA));
     }
+}
+
+/// Bytes that are not base64, in kinds that carry bytes.
+pub(crate) fn undecodable(group: &str, kind: &str, object: &Value) -> Option<String> {
+    use base64::Engine;
+    let field = match (group, kind) {
+        ("", "Secret") => "data",
+        ("", "ConfigMap") => "binaryData",
+        _ => return None,
+    };
+    object[field]
+        .as_object()?
+        .values()
+        .filter_map(Value::as_str)
+        .find_map(
+            |text| match base64::engine::general_purpose::STANDARD.decode(text) {
+                Ok(_) => None,
+                Err(base64::DecodeError::InvalidByte(at, _)) => {
+                    Some(format!("illegal base64 data at input byte {at}"))
+                }
+                Err(_) => Some(format!("illegal base64 data at input byte {}", text.len())),
+            },
+        )
 }
 
 fn claim(spec: &Value, out: &mut Vec<Invalid>) {

@@ -93,7 +93,7 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// Removes nulls from structs, and empty lists and maps stay: a typed server reads null as
+/// Removes nulls: a typed server reads null as
 /// "not there".
 pub(crate) fn drop_nulls(value: &mut Value) {
     match value {
@@ -102,6 +102,66 @@ pub(crate) fn drop_nulls(value: &mut Value) {
             fields.values_mut().for_each(drop_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Removes empty lists and maps of optional fields: typed servers leave them out. A struct
+/// without fields stays, it says that it was chosen.
+pub(crate) fn drop_empty(value: &mut Value, shape: Shape<'_>) {
+    match (shape.kind(), value) {
+        (Kind::Map(map), Value::Object(fields)) => {
+            for (name, value) in fields.iter_mut() {
+                if let Some(child) = shape.child(name) {
+                    drop_empty(value, child);
+                }
+            }
+            fields.retain(|name, value| {
+                let optional = map.fields.contains_key(name) && !map.required.contains(name);
+                let plain = || match shape.child(name).map(Shape::kind) {
+                    Some(Kind::List { .. }) => value.as_array().is_some_and(Vec::is_empty),
+                    Some(Kind::Map(map)) => {
+                        map.fields.is_empty()
+                            && !map.marker
+                            && value.as_object().is_some_and(Json::is_empty)
+                    }
+                    _ => false,
+                };
+                !(optional && plain())
+            });
+        }
+        (Kind::List { item, .. }, Value::Array(items)) => {
+            items
+                .iter_mut()
+                .for_each(|value| drop_empty(value, shape.at(*item)));
+        }
+        _ => {}
+    }
+}
+
+/// Writes every quantity in its canonical form.
+pub(crate) fn canonical_quantities(value: &mut Value, shape: Shape<'_>) {
+    match (shape.kind(), value) {
+        (Kind::Scalar(Scalar::Quantity), value) => {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            if let Some(canonical) = super::quantity::canonical(&text) {
+                *value = canonical.into();
+            }
+        }
+        (Kind::Map(_), Value::Object(fields)) => {
+            for (name, value) in fields {
+                if let Some(shape) = shape.child(name) {
+                    canonical_quantities(value, shape);
+                }
+            }
+        }
+        (Kind::List { item, .. }, Value::Array(items)) => {
+            items
+                .iter_mut()
+                .for_each(|value| canonical_quantities(value, shape.at(*item)));
+        }
         _ => {}
     }
 }
@@ -138,6 +198,29 @@ fn always(map: &Map) -> impl Iterator<Item = (&String, &super::shape::Field)> {
             .and_then(Value::as_object)
             .is_some_and(Json::is_empty)
     })
+}
+
+/// Adds the required fields of a status with the values of a typed zero: counts of 0, empty
+/// words, lists that are null.
+pub(crate) fn fill_required(value: &mut Value, shape: Shape<'_>) {
+    let (Kind::Map(map), Value::Object(fields)) = (shape.kind(), value) else {
+        return;
+    };
+    for name in &map.required {
+        let zero = match shape.child(name).map(Shape::kind) {
+            Some(Kind::Scalar(Scalar::Integer | Scalar::Number)) => Value::from(0),
+            Some(Kind::Scalar(Scalar::String)) => Value::from(""),
+            Some(Kind::Scalar(Scalar::Boolean)) => Value::from(false),
+            Some(Kind::List { .. }) => Value::Null,
+            _ => continue,
+        };
+        fields.entry(name.clone()).or_insert(zero);
+    }
+    for (name, _) in always(map) {
+        if let (Some(value), Some(shape)) = (fields.get_mut(name), shape.child(name)) {
+            fill_required(value, shape);
+        }
+    }
 }
 
 /// The zero object of a typed server: what a creation is compared with to find out which

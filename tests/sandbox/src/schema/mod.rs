@@ -5,8 +5,11 @@
 
 mod builtin;
 mod check;
+mod quantity;
 mod shape;
 
 pub(crate) use builtin::{OBJECT_META, builtin};
-pub(crate) use check::{Problem, drop_nulls, fill, prune, zero};
+pub(crate) use check::{
+    Problem, canonical_quantities, drop_empty, drop_nulls, fill, fill_required, prune, zero,
+};
 pub(crate) use shape::{Kind, ListKind, Scalar, Shape, Strategy, TypeId, Types};

@@ -48,6 +48,8 @@ pub(crate) struct Map {
     /// The type of keys that are no declared field; `None` where there may be none.
     pub rest: Option<TypeId>,
     pub atomic: bool,
+    /// A struct without fields, not a map: its presence means something.
+    pub marker: bool,
     pub required: Vec<String>,
 }
 
@@ -176,6 +178,7 @@ impl Types {
             };
             map.fields.entry("metadata".to_owned()).or_insert(field);
         }
+        map.marker = map.fields.is_empty() && schema.get("additionalProperties").is_none();
         map.rest = match &schema["additionalProperties"] {
             Value::Object(_) => Some(self.read(&schema["additionalProperties"], open, lookup)),
             Value::Bool(true) => Some(self.push(Kind::Deduced)),

@@ -20,6 +20,15 @@ impl ObjectId {
             name: name.into(),
         }
     }
+
+    /// `namespace/name`, or the name alone.
+    pub(crate) fn path(&self) -> String {
+        if self.namespace.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
+    }
 }
 
 #[derive(Debug)]
