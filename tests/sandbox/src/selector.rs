@@ -179,7 +179,9 @@ impl Selector {
                     match field {
                         Value::String(text) => text == wanted,
                         Value::Null => wanted.is_empty(),
-                        other => other.to_string() == *wanted,
+                        Value::Bool(flag) => flag.to_string() == **wanted,
+                        Value::Number(number) => number.to_string() == **wanted,
+                        _ => false,
                     }
                 }
             };

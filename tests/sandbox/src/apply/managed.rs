@@ -185,6 +185,31 @@ impl Managed {
         Ok(())
     }
 
+    /// Gives one field to a new updater if anybody owns it: a write through a subresource that
+    /// shows this field alone. As in the real server, such an entry has no time.
+    pub(crate) fn hand_over(&mut self, field: &Set, to: &Identity) {
+        let owned = self
+            .0
+            .values()
+            .any(|owned| !owned.fields.intersection(field).is_empty());
+        if !owned {
+            return;
+        }
+        for owned in self.0.values_mut() {
+            owned.fields = owned.fields.difference(field);
+        }
+        let owned = self
+            .0
+            .entry(Key::new(Operation::Update, to))
+            .or_insert_with(|| Owned {
+                api_version: to.api_version.clone(),
+                time: None,
+                fields: Set::default(),
+            });
+        owned.fields = owned.fields.union(field);
+        self.0.retain(|_, owned| !owned.fields.is_empty());
+    }
+
     fn strip(&mut self) {
         let never = never_owned();
         for owned in self.0.values_mut() {

@@ -186,7 +186,7 @@ fn visit(value: &Value, shape: Shape<'_>, path: &str, errors: &mut Vec<String>) 
         }
         (Kind::Map(_), other) => errors.push(format!("{path}: expected map, got {}", shown(other))),
         (Kind::List { .. }, other) => {
-            errors.push(format!("{path}: expected list, got {}", shown(other)))
+            errors.push(format!("{path}: expected list, got {}", shown(other)));
         }
         (Kind::Scalar(scalar), other) => {
             use crate::schema::Scalar;

@@ -170,7 +170,7 @@ fn note(
                 .get("namespaces", &namespace)
                 .is_some_and(|namespace| namespace.deleting)
         {
-            agenda.now(Work::Empty(id.namespace.clone()));
+            agenda.now(Work::Empty(id.namespace));
         }
         if let Some(definition) = state.store.get(DEFINITIONS, &ObjectId::new("", resource))
             && definition.deleting
@@ -183,7 +183,7 @@ fn note(
             ("namespaces", true) => agenda.now(Work::Empty(id.name)),
             (_, true) => agenda.now(Work::Finalize(resource.clone(), id)),
             (name, false) if options.workloads && workloads::handles(name) => {
-                agenda.now(Work::Begin(resource.clone(), id))
+                agenda.now(Work::Begin(resource.clone(), id));
             }
             _ => {}
         }

@@ -75,7 +75,7 @@ fn object(catalogue: &Catalogue, group: &str, version: &str, rest: &[&str]) -> R
         };
     };
     // A namespaced object without a namespace, or the other way round, is nowhere.
-    if resource.namespaced != !namespace.is_empty() && !(resource.namespaced && name.is_empty()) {
+    if resource.namespaced == namespace.is_empty() && !(resource.namespaced && name.is_empty()) {
         return Route::Unknown;
     }
     Route::Object(Target {

@@ -109,7 +109,7 @@ async fn handle(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Answer
         for effect in inner.faults.meet(asked) {
             match &effect {
                 Effect::Latency { millis } => {
-                    tokio::time::sleep(Duration::from_millis(*millis)).await
+                    tokio::time::sleep(Duration::from_millis(*millis)).await;
                 }
                 Effect::Reset => return Err(Broken),
                 effect => {

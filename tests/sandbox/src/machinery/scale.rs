@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::patching::{PatchFormat, patched};
 use super::state::{State, Target};
 use super::write::{Options, Ownership, Written};
+use crate::apply::{Managed, one};
 use crate::status::Status;
 
 /// What a dotted path (`.spec.replicas`) leads to.
@@ -118,12 +119,21 @@ pub(crate) fn write_scale(
             "spec.replicas: Invalid value: must be greater than or equal to 0",
         ));
     }
+    let mut managed = Managed::decode(&object).unwrap_or_default();
+    if pick(&object, &path.spec_replicas).as_i64() != Some(replicas) {
+        let steps: Vec<&str> = path
+            .spec_replicas
+            .trim_start_matches('.')
+            .split('.')
+            .collect();
+        managed.hand_over(&one(&steps), &state.identity(target, options));
+    }
     plant(&mut object, &path.spec_replicas, replicas.into());
     let written = state.change(
         target,
         &live,
         object,
-        Ownership::Writer,
+        Ownership::Decided(managed),
         options,
         Vec::new(),
     )?;

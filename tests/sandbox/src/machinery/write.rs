@@ -181,7 +181,8 @@ impl State {
                 &0.into(),
                 "must be specified for an update",
             );
-            let mut status = Status::invalid(&target.resource, &target.name, &[why.clone()]);
+            let mut status =
+                Status::invalid(&target.resource, &target.name, std::slice::from_ref(&why));
             status.message = format!(
                 "{} {:?} is invalid: {}: {}",
                 target.resource.qualified(),

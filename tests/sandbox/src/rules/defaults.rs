@@ -98,7 +98,7 @@ fn others(group: &str, kind: &str, object: &mut Value) {
             set(object, "volumeBindingMode", "Immediate".into());
         }
         ("scheduling.k8s.io", "PriorityClass") => {
-            set(object, "preemptionPolicy", "PreemptLowerPriority".into())
+            set(object, "preemptionPolicy", "PreemptLowerPriority".into());
         }
         ("discovery.k8s.io", "EndpointSlice") => each(object, "ports").for_each(|port| {
             set(port, "name", "".into());

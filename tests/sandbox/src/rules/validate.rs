@@ -34,10 +34,10 @@ pub(crate) fn validate(group: &str, kind: &str, object: &Value) -> Vec<Invalid> 
         ("", "ConfigMap") => data(object, &["data", "binaryData"], "[]", &mut out),
         ("", "Secret") => data(object, &["data"], "data", &mut out),
         ("", "PersistentVolumeClaim") => claim(spec, &mut out),
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            if object["roleRef"]["name"].as_str().unwrap_or("").is_empty() {
-                out.push(Invalid::required("roleRef.name", ""));
-            }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding")
+            if object["roleRef"]["name"].as_str().unwrap_or("").is_empty() =>
+        {
+            out.push(Invalid::required("roleRef.name", ""));
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object, &mut out),
         _ => {}
@@ -119,7 +119,7 @@ fn job(spec: &Value, path: &str, out: &mut Vec<Invalid>) {
     let policy = &pod_spec["restartPolicy"];
     if policy != "Never" && policy != "OnFailure" {
         let field = format!("{path}.template.spec.restartPolicy");
-        let message = format!("Required value: valid values: \"OnFailure\", \"Never\"");
+        let message = "Required value: valid values: \"OnFailure\", \"Never\"".to_owned();
         out.push(Invalid {
             field,
             reason: "FieldValueRequired",
