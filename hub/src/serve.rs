@@ -71,7 +71,8 @@ struct Ground {
 
 impl Ground {
     async fn open(data: &DataDir, settings: &Settings) -> anyhow::Result<Self> {
-        let store = Store::open(data.join("lockstep.db"))?;
+        let metrics = Metrics::new();
+        let store = Store::open_measured(data.join("lockstep.db"), metrics.clone())?;
         let pki = Pki::open(&data.folder("pki")?, SystemTime::now())?;
         let options = FleetOptions {
             allow_file: settings.allow_file_repositories,
@@ -83,7 +84,7 @@ impl Ground {
             auth: Auth::load(store).await?,
             fleet,
             pki,
-            metrics: Metrics::new(),
+            metrics,
         })
     }
 }

@@ -7,6 +7,8 @@
 mod error;
 mod follow;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;

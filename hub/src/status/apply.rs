@@ -378,8 +378,7 @@ impl Model {
             created_at: written.created_at.map(to_millis).unwrap_or_default(),
             generation: written.generation,
             labels: Labels::new(&written.labels, &mut self.names),
-            annotations: (!written.annotations.is_empty())
-                .then(|| Box::new(written.annotations.clone())),
+            annotations: written.annotations.clone(),
         };
         let groups = self.groups_of(&meta.labels);
         effects.assignments.extend(self.reach(&groups));

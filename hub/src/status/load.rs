@@ -19,7 +19,7 @@ impl Fleet {
     /// # Errors
     /// [`StoreError`].
     pub async fn load(store: Store, options: FleetOptions) -> Result<Self, StoreError> {
-        let model = store.read(|tx| read(tx)).await?;
+        let model = store.read(read).await?;
         let effects = Effects {
             assignments: model.assignments.keys().cloned().collect(),
             repositories: model.repositories.keys().cloned().collect(),

@@ -25,7 +25,7 @@ pub(super) struct Meta {
     pub created_at: i64,
     pub generation: u32,
     pub labels: Labels,
-    pub annotations: Option<Box<BTreeMap<String, String>>>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 pub(super) struct Cluster {

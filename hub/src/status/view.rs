@@ -32,7 +32,7 @@ impl Meta {
         v1::ObjectMeta {
             name: name.to_owned(),
             labels: self.labels.to_map(),
-            annotations: self.annotations.as_deref().cloned().unwrap_or_default(),
+            annotations: self.annotations.clone(),
             uid: self.uid.to_string(),
             created_at: Some(timestamp(self.created_at)),
             generation: self.generation,

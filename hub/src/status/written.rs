@@ -60,7 +60,7 @@ pub(super) fn cluster_resource(
             metadata: Some(v1::ObjectMeta {
                 name: name.to_owned(),
                 labels,
-                annotations: meta.annotations.as_deref().cloned().unwrap_or_default(),
+                annotations: meta.annotations.clone(),
                 ..v1::ObjectMeta::default()
             }),
             ..v1::Cluster::default()

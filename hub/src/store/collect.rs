@@ -87,7 +87,7 @@ impl Store {
     }
 }
 
-struct Garbage {
+pub(super) struct Garbage {
     bundles: Vec<Digest>,
     /// Objects of those that no other Bundle up to `seen` holds.
     objects: HashSet<Digest>,
@@ -95,7 +95,7 @@ struct Garbage {
 }
 
 impl Tx<'_> {
-    fn garbage(&self, created_before: i64) -> Result<Option<Garbage>, StoreError> {
+    pub(super) fn garbage(&self, created_before: i64) -> Result<Option<Garbage>, StoreError> {
         let mut statement = self.0.prepare_cached(&format!(
             "SELECT digest, object_index FROM bundles
              WHERE created_at < ?1 AND NOT EXISTS ({NAMED}) ORDER BY seq LIMIT ?2"
@@ -131,7 +131,11 @@ impl Tx<'_> {
         }))
     }
 
-    fn sweep(&self, garbage: &Garbage, created_before: i64) -> Result<Collected, StoreError> {
+    pub(super) fn sweep(
+        &self,
+        garbage: &Garbage,
+        created_before: i64,
+    ) -> Result<Collected, StoreError> {
         let mut objects = garbage.objects.clone();
         let mut collected = Collected::default();
         let mut delete = self.0.prepare_cached(&format!(

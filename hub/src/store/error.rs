@@ -54,6 +54,10 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 impl StoreError {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "called with errors at hand, mostly in map_err"
+    )]
     pub(crate) fn corrupt(what: &'static str, cause: impl ToString) -> Self {
         Self::Corrupt {
             what,

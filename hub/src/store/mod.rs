@@ -19,12 +19,15 @@ mod resources;
 mod rows;
 mod schema;
 mod state;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::metrics::Metrics;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc};
@@ -63,9 +66,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Open`] and [`StoreError::Newer`], with the next step.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_measured(path, Metrics::new())
+    }
+
+    /// [`Store::open`], with each commit told to `metrics`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_measured(path: impl AsRef<Path>, metrics: Metrics) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let conn = schema::open_writer(path)?;
-        let writer = writer::start(conn).map_err(|error| StoreError::Open {
+        let writer = writer::start(conn, metrics).map_err(|error| StoreError::Open {
             path: path.to_owned(),
             cause: error.to_string(),
             next: "The system refused to start a thread: raise its limits",

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{StoreError, Tx};
+use crate::metrics::Metrics;
 
 /// Jobs that wait before their senders have to.
 const QUEUE: usize = 256;
@@ -93,23 +94,28 @@ fn in_savepoint<T, E: From<StoreError>>(
 }
 
 /// Starts the thread. It ends when the last sender is dropped.
-pub(super) fn start(conn: Connection) -> std::io::Result<mpsc::Sender<Job>> {
+pub(super) fn start(conn: Connection, metrics: Metrics) -> std::io::Result<mpsc::Sender<Job>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     std::thread::Builder::new()
         .name("store-writer".into())
-        .spawn(move || write_all(&conn, receiver))?;
+        .spawn(move || write_all(&conn, receiver, &metrics))?;
     Ok(sender)
 }
 
-fn write_all(conn: &Connection, mut jobs: mpsc::Receiver<Job>) {
+fn write_all(conn: &Connection, mut jobs: mpsc::Receiver<Job>, metrics: &Metrics) {
     let mut held = None;
     while let Some(first) = held.take().or_else(|| jobs.blocking_recv()) {
-        held = write_group(conn, first, &mut jobs);
+        held = write_group(conn, first, &mut jobs, metrics);
     }
 }
 
 /// Runs one group, and returns the job that must not be part of it.
-fn write_group(conn: &Connection, first: Job, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
+fn write_group(
+    conn: &Connection,
+    first: Job,
+    jobs: &mut mpsc::Receiver<Job>,
+    metrics: &Metrics,
+) -> Option<Job> {
     let started = Instant::now();
     let mut done: Vec<Done> = Vec::new();
     let mut held = None;
@@ -141,6 +147,7 @@ fn write_group(conn: &Connection, first: Job, jobs: &mut mpsc::Receiver<Job>) ->
         Some(error) => Err(error),
         None => conn.execute_batch("COMMIT").map_err(StoreError::from),
     };
+    metrics.committed(done.len(), started.elapsed());
     if let Err(error) = &committed {
         tracing::error!(%error, jobs = done.len(), "a transaction was rolled back");
         if !conn.is_autocommit() {

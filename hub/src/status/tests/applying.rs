@@ -129,7 +129,7 @@ async fn every_mistake_is_named_with_resource_and_path() {
                 a.sync = Some(v1::SyncPolicy {
                     max_prune: "a lot".into(),
                     ..Default::default()
-                })
+                });
             }),
             "Assignment shop: spec.sync.maxPrune: \"a lot\" is neither",
         ),
@@ -138,7 +138,7 @@ async fn every_mistake_is_named_with_resource_and_path() {
                 a.sync = Some(v1::SyncPolicy {
                     max_prune: "101%".into(),
                     ..Default::default()
-                })
+                });
             }),
             "spec.sync.maxPrune: \"101%\"",
         ),

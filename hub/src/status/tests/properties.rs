@@ -101,7 +101,7 @@ async fn take(world: &World, step: Step) {
         Step::Tombstone(c, a) => {
             world
                 .change(CLUSTERS[c], ASSIGNMENTS[a], Change::Tombstone)
-                .await
+                .await;
         }
         Step::Forget(c, a) => {
             let version = u64::MAX;
