@@ -21,7 +21,7 @@ pub fn aim(
     shared.inventory.lock().want_nothing();
     take(registry, shared, target, entries, kinds);
     shared.inventory.lock().aimed = true;
-    registry.wake_contenders();
+    registry.has_aimed();
 }
 
 /// Tries again to make items of what could not be resolved.

@@ -172,11 +172,15 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
         }
         open |= item.is_outdated() || item.is_missing();
         let rests = item.rests_until(now);
-        if item.is_suspect() || item.is_due() {
+        if item.is_suspect() {
+            // A truce keeps us from correcting it, not from knowing.
+            match rests.filter(|_| item.failure().is_some()) {
+                Some(then) => wake.at(Some(then)),
+                None => suspects.push(id.clone()),
+            }
+        } else if item.is_due() {
             if rests.is_some() {
                 wake.at(rests);
-            } else if item.is_suspect() {
-                suspects.push(id.clone());
             } else if around.waits_for(id).is_none() {
                 unstored |= !item.stored || (item.is_outdated() && item.applied.is_some());
                 due.push((around.stage(id), id.clone()));
@@ -204,7 +208,7 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
     if all_applied || *goal == Goal::Remove {
         match remove(goal, inventory, &around, &unwanted, &mut wake) {
             Ok(step) => return step,
-            Err(Some(_blocked)) => return rest(inventory, wake),
+            Err(Some(_blocked)) => return rest(inventory, &wake),
             Err(None) => {}
         }
     }
@@ -216,11 +220,11 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
             return Step::Settle;
         }
     }
-    rest(inventory, wake)
+    rest(inventory, &wake)
 }
 
 /// What was learned meanwhile is stored before resting on it.
-fn rest(inventory: &Inventory, wake: Wake) -> Step {
+fn rest(inventory: &Inventory, wake: &Wake) -> Step {
     if inventory.is_dirty() {
         Step::Store { begin: false }
     } else {

@@ -80,11 +80,14 @@ fn push_segment(path: &mut String, text: &str) {
     }
 }
 
+/// Group and kind.
+type Key = (Box<str>, Box<str>);
+
 /// Every kind that the API serves, by group and kind; versions in the
 /// server's order of preference.
 #[derive(Debug, Default)]
 pub struct KindMap {
-    kinds: HashMap<(Box<str>, Box<str>), Vec<Arc<Resource>>>,
+    kinds: HashMap<Key, Vec<Arc<Resource>>>,
 }
 
 impl KindMap {
@@ -151,7 +154,7 @@ trait Pair {
     fn pair(&self) -> (&str, &str);
 }
 
-impl Pair for (Box<str>, Box<str>) {
+impl Pair for Key {
     fn pair(&self) -> (&str, &str) {
         (&self.0, &self.1)
     }
@@ -163,7 +166,7 @@ impl Pair for (&str, &str) {
     }
 }
 
-impl<'a> std::borrow::Borrow<dyn Pair + 'a> for (Box<str>, Box<str>) {
+impl<'a> std::borrow::Borrow<dyn Pair + 'a> for Key {
     fn borrow(&self) -> &(dyn Pair + 'a) {
         self
     }

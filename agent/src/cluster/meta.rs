@@ -98,7 +98,7 @@ mod tests {
     use crate::cluster::ASSIGNMENT_LABEL;
     use serde_json::json;
 
-    fn meta(managed: serde_json::Value) -> Meta {
+    fn meta(managed: &serde_json::Value) -> Meta {
         serde_json::from_str::<Envelope>(
             &json!({"metadata": {"resourceVersion": "7", "managedFields": managed}}).to_string(),
         )
@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn only_our_own_applied_fields_count() {
         let ours = json!({"manager": "lockstep", "operation": "Apply", "fieldsV1": {"f:data": {}}});
-        let alone = meta(json!([ours]));
-        let beside = meta(json!([
+        let alone = meta(&json!([ours]));
+        let beside = meta(&json!([
             {"manager": "kubectl-edit", "operation": "Update", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:x": {}}},
             {"manager": "kcm", "operation": "Update", "subresource": "status", "time": "2026-01-03T00:00:00Z", "fieldsV1": {"f:y": {}}},
             ours,
@@ -126,11 +126,11 @@ mod tests {
         assert_ne!(alone.owned(), 0);
         assert_eq!(alone.owned(), beside.owned());
         assert_eq!(beside.last_other_manager(), Some("kubectl-edit"));
-        let smaller = meta(json!([
+        let smaller = meta(&json!([
             {"manager": "lockstep", "operation": "Apply", "fieldsV1": {}}
         ]));
         assert_ne!(alone.owned(), smaller.owned());
-        assert_eq!(meta(json!([])).owned(), 0);
+        assert_eq!(meta(&json!([])).owned(), 0);
         assert_eq!(alone.version(), 7);
     }
 }

@@ -172,9 +172,10 @@ impl Engine {
         for name in ended {
             self.end(&name).await;
         }
+        let mut orders = Vec::new();
         for (name, item) in &desired.items {
             match Target::read(item) {
-                Ok(target) => self.order(name, Goal::Keep(target), desired.version),
+                Ok(target) => orders.push((name, Goal::Keep(target))),
                 Err(error) => {
                     tracing::error!(assignment = name, %error, "the hub named no digest");
                     self.around
@@ -183,9 +184,29 @@ impl Engine {
                 }
             }
         }
-        for name in &desired.tombstones {
-            self.order(name, Goal::Remove, desired.version);
+        let removals = desired.tombstones.iter();
+        orders.extend(removals.map(|name| (name, Goal::Remove)));
+        // All first, so that nobody takes an old aim for a new one.
+        for (name, goal) in &orders {
+            self.prepare(name, goal);
         }
+        for (name, goal) in orders {
+            self.order(name, goal, desired.version);
+        }
+    }
+
+    fn prepare(&self, name: &str, goal: &Goal) {
+        let hand = self.hands.get(name);
+        if hand.is_some_and(|hand| hand.orders.borrow().goal == *goal) {
+            return;
+        }
+        let registry = &self.around.registry;
+        let shared = registry
+            .get(name)
+            .unwrap_or_else(|| registry.add(Inventory::new(name)));
+        let mut inventory = shared.inventory.lock();
+        inventory.pursued = true;
+        inventory.aimed = false;
     }
 
     fn order(&mut self, name: &str, goal: Goal, version: u64) {
@@ -226,11 +247,12 @@ impl Engine {
         hand.task.abort();
         let _ = hand.task.await;
         self.around.outbox.remove(name);
-        let empty = self
-            .around
-            .registry
-            .get(name)
-            .is_none_or(|shared| shared.inventory.lock().is_empty());
+        let shared = self.around.registry.get(name);
+        let empty = shared.is_none_or(|shared| {
+            let mut inventory = shared.inventory.lock();
+            inventory.pursued = false;
+            inventory.is_empty()
+        });
         if empty {
             self.around.registry.remove(name);
         }

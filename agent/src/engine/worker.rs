@@ -35,6 +35,8 @@ const PROGRESS: Duration = Duration::from_millis(500);
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Between two looks for objects that others have let go of.
 const CLAIM_AGAIN: Duration = Duration::from_secs(2);
+/// How long a prune waits for others to say whether they take what it drops.
+const OTHERS: Duration = Duration::from_secs(10);
 /// An API server that was away is tried again at least this often.
 const LONGEST_AWAY: Duration = Duration::from_secs(10);
 
@@ -68,6 +70,8 @@ pub struct Worker {
     pace: Pace,
     file: Option<BundleFile>,
     failures: u32,
+    /// The others were given the time to say what they want.
+    waited: bool,
 }
 
 impl Worker {
@@ -88,6 +92,7 @@ impl Worker {
             pace: Pace::default(),
             file: None,
             failures: 0,
+            waited: false,
         }
     }
 
@@ -120,6 +125,7 @@ impl Worker {
         self.pace = Pace::default();
         self.file = None;
         self.failures = 0;
+        self.waited = false;
     }
 
     /// Does what comes next, again and again; ends only by being dropped, or
@@ -218,7 +224,7 @@ impl Worker {
                 inventory.want_nothing();
                 inventory.aimed = true;
                 drop(inventory);
-                around.registry.wake_contenders();
+                around.registry.has_aimed();
             }
             (Step::Aim, Some(target)) => self.aim(order, target).await?,
             (Step::Resolve, Some(target)) => {
@@ -247,6 +253,10 @@ impl Worker {
                 self.sender(target).send(&file, ids).await?;
             }
             (Step::Delete(ids), _) => {
+                if !std::mem::replace(&mut self.waited, true) {
+                    let others = around.registry.everybody_aimed();
+                    let _ = tokio::time::timeout(OTHERS, others).await;
+                }
                 let left = self.remover().delete(ids).await?;
                 self.standing.left.extend(left);
                 around.registry.wake_contenders();
@@ -288,7 +298,7 @@ impl Worker {
             .lock()
             .want_settled(target.digest, &target.namespace)
         {
-            self.around.registry.wake_contenders();
+            self.around.registry.has_aimed();
             self.around.observer.refresh();
             return Ok(());
         }

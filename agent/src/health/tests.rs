@@ -32,7 +32,10 @@ fn condition(name: &str, status: &str, reason: &str, message: &str) -> Value {
 }
 
 fn deployment(spec: Value, status: Value) -> Value {
-    json!({"metadata": {"generation": 2}, "spec": spec, "status": status})
+    let mut object = json!({"metadata": {"generation": 2}});
+    object["spec"] = spec;
+    object["status"] = status;
+    object
 }
 
 #[test]

@@ -94,6 +94,8 @@ pub struct Inventory {
     pub assignment: Arc<str>,
     /// It has been compared with the present goal: what is wanted is known.
     pub aimed: bool,
+    /// A worker has a goal for it.
+    pub pursued: bool,
     pub settled: Option<Settled>,
     pub unresolved: Vec<Unresolved>,
     pub contested: BTreeMap<ObjectId, Contested>,
@@ -112,6 +114,7 @@ impl Inventory {
         Self {
             assignment: assignment.into(),
             aimed: false,
+            pursued: false,
             settled: None,
             unresolved: Vec::new(),
             contested: BTreeMap::new(),

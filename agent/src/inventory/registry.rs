@@ -25,6 +25,8 @@ pub struct Registry {
     all: RwLock<BTreeMap<Arc<str>, Arc<Shared>>>,
     /// Held while somebody looks whether an object is free and takes it.
     pub claims: Mutex<()>,
+    /// Somebody has found out what it wants.
+    aimed: Notify,
 }
 
 /// What another Assignment has to do with an object that we do not want.
@@ -110,6 +112,29 @@ impl Registry {
             }
         }
         awaited
+    }
+
+    /// Tells the others that one more knows what it wants.
+    pub fn has_aimed(&self) {
+        self.aimed.notify_waiters();
+        self.wake_contenders();
+    }
+
+    /// Waits until everybody who has a goal knows what that means: an object
+    /// that one drops may be what another takes.
+    pub async fn everybody_aimed(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.aimed.notified());
+            changed.as_mut().enable();
+            let open = self.all().iter().any(|shared| {
+                let inventory = shared.inventory.lock();
+                inventory.pursued && !inventory.aimed
+            });
+            if !open {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Wakes everybody who waits for objects of others.

@@ -1,0 +1,8 @@
+//! The whole engine against a Kubernetes API in memory: what a user would see,
+//! and what must never happen, whatever fails and whenever it dies.
+
+mod crashes;
+mod fake;
+mod faults;
+mod story;
+mod world;
