@@ -1,13 +1,14 @@
 //! A cluster that an agent reconciles: a real API server or the sandbox. A
 //! test that takes either cannot tell which it got.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
-use lockstep_fixtures::{Cluster, ClusterOptions};
+use lockstep_fixtures::{Cluster, ClusterOptions, Scratch};
+use lockstep_sandbox::{Sandbox, SandboxOptions};
 use serde_json::Value;
 
 /// What kind of cluster to start.
@@ -17,11 +18,17 @@ pub enum Flavour {
     Api,
     /// kube-apiserver with controllers: Deployments roll, namespaces finish.
     Full,
+    /// The cluster in process, with its toy controllers and Pods.
+    Sandbox,
 }
 
-#[derive(Debug)]
 enum Part {
     Real(Cluster),
+    Sandbox {
+        sandbox: Sandbox,
+        kubeconfig: PathBuf,
+        _scratch: Scratch,
+    },
 }
 
 /// A cluster with an administrator's client.
@@ -32,7 +39,10 @@ pub struct ClusterUnderTest {
 
 impl std::fmt::Debug for ClusterUnderTest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.part.fmt(f)
+        match &self.part {
+            Part::Real(cluster) => cluster.fmt(f),
+            Part::Sandbox { kubeconfig, .. } => write!(f, "Sandbox({kubeconfig:?})"),
+        }
     }
 }
 
@@ -40,6 +50,9 @@ impl ClusterUnderTest {
     /// # Errors
     /// When it does not start.
     pub async fn start(name: &str, flavour: Flavour) -> Result<Self> {
+        if flavour == Flavour::Sandbox {
+            return Self::start_sandbox(name).await;
+        }
         let mut options = ClusterOptions::new(name);
         if flavour == Flavour::Full {
             options = options.with_controllers();
@@ -51,10 +64,31 @@ impl ClusterUnderTest {
         })
     }
 
+    async fn start_sandbox(name: &str) -> Result<Self> {
+        let options = SandboxOptions {
+            name: name.to_owned(),
+            pods: true,
+            ..SandboxOptions::default()
+        };
+        let sandbox = Sandbox::start(options).await?;
+        let scratch = Scratch::new(name)?;
+        let kubeconfig = sandbox.write_kubeconfig(scratch.path())?;
+        let url = sandbox.url().parse().context("the sandbox's address")?;
+        Ok(Self {
+            client: Client::try_from(kube::Config::new(url)).context("make a client")?,
+            part: Part::Sandbox {
+                sandbox,
+                kubeconfig,
+                _scratch: scratch,
+            },
+        })
+    }
+
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         match &self.part {
             Part::Real(cluster) => cluster.kubeconfig(),
+            Part::Sandbox { kubeconfig, .. } => kubeconfig,
         }
     }
 
@@ -70,6 +104,18 @@ impl ClusterUnderTest {
     pub fn real(&mut self) -> Result<&mut Cluster> {
         match &mut self.part {
             Part::Real(cluster) => Ok(cluster),
+            Part::Sandbox { .. } => bail!("this is the sandbox"),
+        }
+    }
+
+    /// The sandbox, to count its requests and to disturb it.
+    ///
+    /// # Errors
+    /// When this is a real cluster.
+    pub fn sandbox(&self) -> Result<&Sandbox> {
+        match &self.part {
+            Part::Real(_) => bail!("this is a real cluster"),
+            Part::Sandbox { sandbox, .. } => Ok(sandbox),
         }
     }
 

@@ -19,6 +19,15 @@ macro_rules! on_both {
                 }
             )+
         }
+        mod sandbox {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $story() -> Result<()> {
+                    $room::$story(Flavour::Sandbox).await
+                }
+            )+
+        }
     };
 }
 
