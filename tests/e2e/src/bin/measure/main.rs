@@ -1,0 +1,36 @@
+//! Measures what `docs/performance.md` says, on the machine it runs on. Real
+//! parts only: a hub, an agent, an API server, Git over HTTP.
+//!
+//! `cargo run --release -p lockstep-e2e --bin measure -- push`
+
+mod bare;
+mod changes;
+mod push;
+mod table;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    about = "Measures Lockstep beside a bare loop, on this machine",
+    after_help = "Example:\n  cargo run --release -p lockstep-e2e --bin measure -- push --commits 30"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The time from a push, with webhook, to the last object changed in the
+    /// API, beside a bare loop of the same fetch and applies; and the memory
+    /// of hub and agent
+    Push(push::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().what {
+        What::Push(options) => push::run(&options).await,
+    }
+}
