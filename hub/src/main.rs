@@ -61,6 +61,7 @@ fn start_log(settings: &Settings) {
 fn run(settings: Settings) -> anyhow::Result<()> {
     limits::keep_files_private();
     limits::raise();
+    limits::give_memory_back();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("hub")

@@ -225,3 +225,6 @@ async fn announce(
     tracing::info!(%grpc, %http, endpoint, admin = %admin.display(), "listening");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,3 +13,6 @@ mod token;
 
 pub use join_tokens::{JoinTokenError, JoinTokens};
 pub use service::Enrol;
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 //! without an access token may call.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use lockstep_proto::Digest;
@@ -26,20 +25,24 @@ pub struct Enrol {
     fleet: Fleet,
     pki: Pki,
     metrics: Metrics,
-    failures: Arc<Mutex<FailureLimit>>,
+    failures: Mutex<FailureLimit>,
 }
 
 impl Enrol {
-    /// The gRPC server of it.
-    #[must_use]
-    pub fn server(fleet: Fleet, pki: Pki, metrics: Metrics) -> EnrolmentServiceServer<Self> {
-        let service = Self {
+    pub(super) fn new(fleet: Fleet, pki: Pki, metrics: Metrics) -> Self {
+        Self {
             fleet,
             pki,
             metrics,
-            failures: Arc::default(),
-        };
-        EnrolmentServiceServer::new(service).max_decoding_message_size(MESSAGE_LIMIT)
+            failures: Mutex::default(),
+        }
+    }
+
+    /// The gRPC server of it.
+    #[must_use]
+    pub fn server(fleet: Fleet, pki: Pki, metrics: Metrics) -> EnrolmentServiceServer<Self> {
+        EnrolmentServiceServer::new(Self::new(fleet, pki, metrics))
+            .max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     fn refuse(&self, address: IpAddr, status: Status) -> Status {

@@ -81,3 +81,6 @@ async fn metrics(State(web): State<Web>) -> impl IntoResponse {
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, openmetrics)], web.metrics.encode())
 }
+
+#[cfg(test)]
+mod tests;
