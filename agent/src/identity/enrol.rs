@@ -23,10 +23,7 @@ pub enum EnrolError {
         cause: String,
     },
     /// The hub has answered, and trying again will not help.
-    #[error(
-        "the hub refused join token {token}: {cause}. \
-         Make a new one with `lockstep token create --cluster NAME`{hint}"
-    )]
+    #[error("the hub refused join token {token}: {cause}{hint}")]
     Refused {
         token: String,
         cause: String,

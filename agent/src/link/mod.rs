@@ -36,6 +36,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// [`FIRST_WAIT`] again.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
 
+/// An API server that is there says its version in less.
+const INTRODUCTION: Duration = Duration::from_secs(2);
+
 /// The hub on the other side, while there is one.
 pub type ChannelWatch = watch::Receiver<Option<Channel>>;
 
@@ -61,9 +64,21 @@ pub struct Link {
 impl Link {
     /// Keeps a session with the hub until cancelled.
     pub async fn run(mut self, cancel: CancellationToken) {
-        cancel.run_until_cancelled(self.keep()).await;
+        cancel
+            .run_until_cancelled(async {
+                self.introduce().await;
+                self.keep().await;
+            })
+            .await;
         self.channel.send_replace(None);
         self.metrics.connected.set(0);
+    }
+
+    /// Waits a moment for what Hello has to say of the cluster: it would take
+    /// a second session to say it later.
+    async fn introduce(&mut self) {
+        let known = self.kubernetes_version.wait_for(|v| !v.is_empty());
+        let _ = tokio::time::timeout(INTRODUCTION, known).await;
     }
 
     async fn keep(&mut self) {

@@ -21,6 +21,9 @@ const ALERTS: [&str; 8] = [
 /// What rustls says when it is about the hub's.
 const STRANGER: &str = "invalid peer certificate";
 
+/// What rustls says of a peer that died: true, and no help to anybody.
+const CUT: &str = "without sending TLS close_notify";
+
 /// Why a connection or a call did not go well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -63,7 +66,14 @@ impl Refusal {
 /// hub says.
 pub fn words(status: &Status) -> String {
     match status.source() {
-        Some(source) => innermost(source),
+        Some(source) => {
+            let cause = innermost(source);
+            if cause.contains(CUT) {
+                "the connection was lost".into()
+            } else {
+                cause
+            }
+        }
         None if status.message().is_empty() => format!("the hub answered {:?}", status.code()),
         None => status.message().to_owned(),
     }
