@@ -1,6 +1,6 @@
 //! Trades a join token for an identity.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lockstep_proto::client::{connect, innermost};
 use lockstep_proto::v1::EnrolRequest;
@@ -41,6 +41,9 @@ pub enum EnrolError {
 const ANSWER_LOST: &str = ". This agent has tried to join before: if that was with this token, \
      the hub has spent it then and the answer was lost; a new token for the same name puts it right";
 
+/// The hub stores what it answers, and may have a fleet to answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Joins the hub at `hub`, and keeps the identity in `folder`.
 ///
 /// # Errors
@@ -66,11 +69,12 @@ pub async fn enrol(
             },
             None => EnrolError::Unavailable(error.to_string()),
         })?;
-    let request = EnrolRequest {
+    let mut request = tonic::Request::new(EnrolRequest {
         token: token.expose().to_owned(),
         csr: key.request()?,
         agent_version: agent_version.to_owned(),
-    };
+    });
+    request.set_timeout(TIMEOUT);
     let answer = EnrolmentServiceClient::new(channel)
         .enrol(request)
         .await

@@ -113,6 +113,9 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(disk::at(&path)(error).into()),
         };
+        if !self.has_key() {
+            return Err(damaged(&path, &"the key beside it is gone"));
+        }
         let record: Record =
             serde_json::from_slice(&bytes).map_err(|error| damaged(&path, &error))?;
         let identity = self.identity(record);

@@ -92,7 +92,8 @@ impl Link {
             let ended = Box::pin(self.session(from_zero)).await;
             self.channel.send_replace(None);
             self.metrics.connected.set(0);
-            if began.elapsed() >= GOOD_SESSION {
+            let good = began.elapsed() >= GOOD_SESSION;
+            if good {
                 backoff.reset();
             }
             from_zero = false;
@@ -100,12 +101,17 @@ impl Link {
                 Ended::Renewed(identity) => {
                     info!(not_after = %time(identity.not_after), "certificate renewed");
                     self.identity = Arc::new(identity);
-                    continue;
+                    // At once, unless there is no end to it.
+                    if good { Duration::ZERO } else { backoff.wait() }
                 }
                 Ended::Outdated => continue,
                 Ended::Closed => {
                     // A hub that restarts closes all sessions at once.
-                    let wait = FIRST_WAIT.mul_f64(rand::random());
+                    let wait = if good {
+                        FIRST_WAIT.mul_f64(rand::random())
+                    } else {
+                        backoff.wait()
+                    };
                     info!(?wait, "the hub closed the session; connecting again");
                     wait
                 }

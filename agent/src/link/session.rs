@@ -70,7 +70,7 @@ impl Link {
     pub(super) async fn session(&mut self, from_zero: bool) -> Ended {
         let tls = match self.identity.client_config() {
             Ok(tls) => tls,
-            Err(error) => return Ended::Failed(error.to_string()),
+            Err(error) => return Ended::Refused(error.to_string()),
         };
         let channel = match connect(&self.hub, tls).await {
             Ok(channel) => channel,

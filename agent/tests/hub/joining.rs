@@ -192,6 +192,15 @@ async fn a_refused_identity_joins_again_with_a_new_token() {
 }
 
 #[tokio::test]
+async fn an_identity_without_its_key_is_not_one() {
+    let hub = FakeHub::start().await;
+    let (dir, _) = try_to_join(&hub, &hub.token()).await;
+    std::fs::remove_file(dir.path().join("identity/key.pem")).unwrap();
+    let error = Folder::open(dir.path()).unwrap().load().err().unwrap();
+    assert!(error.to_string().contains("the key"), "{error}");
+}
+
+#[tokio::test]
 async fn a_damaged_identity_names_the_file() {
     let hub = FakeHub::start().await;
     let (dir, _) = try_to_join(&hub, &hub.token()).await;
