@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_proto::v1;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -50,8 +51,8 @@ struct ByCall {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByState {
-    state: &'static str,
+struct BySync {
+    sync: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,7 +69,9 @@ struct Inner {
     sessions: Gauge,
     connections: Gauge,
     handshakes: Family<ByResult, Counter>,
-    clusters: Family<ByState, Gauge>,
+    clusters: Family<BySync, Gauge>,
+    clusters_healthy: Gauge,
+    clusters_offline: Gauge,
     reports: Counter,
     report_batch: Histogram,
     desired_pushes: Counter,
@@ -109,6 +112,8 @@ impl Metrics {
             connections: Gauge::default(),
             handshakes: Family::default(),
             clusters: Family::default(),
+            clusters_healthy: Gauge::default(),
+            clusters_offline: Gauge::default(),
             reports: Counter::default(),
             report_batch: sizes(),
             desired_pushes: Counter::default(),
@@ -148,17 +153,25 @@ impl Metrics {
         }
     }
 
-    /// A TLS handshake ended: "ok", "failed", "timeout".
+    /// A TLS handshake ended: "ok", "failed", "timeout", or "crowded".
     pub fn handshake(&self, result: &'static str) {
         self.0.handshakes.get_or_create(&ByResult { result }).inc();
     }
 
-    /// How many clusters there are in each state, by the design's words.
-    pub fn clusters(&self, states: &[(&'static str, u32)]) {
-        for (state, count) in states {
-            let gauge = self.0.clusters.get_or_create(&ByState { state });
-            gauge.set(i64::from(*count));
+    /// How many clusters there are in each state.
+    pub fn clusters(&self, counts: &v1::ClusterCounts) {
+        for (sync, count) in [
+            ("Synced", counts.synced),
+            ("Applying", counts.applying),
+            ("OutOfSync", counts.out_of_sync),
+            ("Failed", counts.failed),
+            ("Unknown", counts.unknown),
+        ] {
+            let gauge = self.0.clusters.get_or_create(&BySync { sync });
+            gauge.set(count.into());
         }
+        self.0.clusters_healthy.set(counts.healthy.into());
+        self.0.clusters_offline.set(counts.offline.into());
     }
 
     /// `count` Reports were stored together.
@@ -242,7 +255,21 @@ impl Inner {
             "TLS handshakes by result",
             self.handshakes.clone(),
         );
-        r.register("clusters", "Clusters by state", self.clusters.clone());
+        r.register(
+            "clusters",
+            "Clusters by sync status; their sum is all clusters",
+            self.clusters.clone(),
+        );
+        r.register(
+            "clusters_healthy",
+            "Clusters that are Healthy",
+            self.clusters_healthy.clone(),
+        );
+        r.register(
+            "clusters_offline",
+            "Clusters that are Offline",
+            self.clusters_offline.clone(),
+        );
         r.register("reports", "Reports stored", self.reports.clone());
         r.register(
             "report_batch",
@@ -331,14 +358,21 @@ mod tests {
         metrics.session_opened();
         metrics.reports_stored(3);
         metrics.git_fetched(FetchResult::Failed, Duration::from_millis(20));
-        metrics.clusters(&[("Online", 2), ("Offline", 1)]);
+        metrics.clusters(&v1::ClusterCounts {
+            total: 3,
+            synced: 2,
+            unknown: 1,
+            offline: 1,
+            ..v1::ClusterCounts::default()
+        });
         metrics.call("lockstep.v1.FleetService/Get", "NotFound");
         let text = metrics.encode();
         for line in [
             "lockstep_hub_sessions 1",
             "lockstep_hub_reports_total 3",
             "lockstep_hub_git_fetches_total{result=\"Failed\"} 1",
-            "lockstep_hub_clusters{state=\"Offline\"} 1",
+            "lockstep_hub_clusters{sync=\"Synced\"} 2",
+            "lockstep_hub_clusters_offline 1",
             "lockstep_hub_grpc_requests_total{method=\"lockstep.v1.FleetService/Get\",code=\"NotFound\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

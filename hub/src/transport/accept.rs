@@ -18,9 +18,12 @@ use super::connection::{self, Handshake};
 use super::tls::Certificates;
 use crate::metrics::Metrics;
 
-/// Handshakes at once: each costs a millisecond of one core, so that more would
-/// only make all of them late.
-const HANDSHAKES: usize = 512;
+/// Handshakes at once: those who say nothing must not keep others waiting, and
+/// each holds a few kilobytes.
+const HANDSHAKES: usize = 4096;
+/// Connections without a certificate: people, machines, and agents that are
+/// about to join. Agents that have joined are as many as there are.
+const STRANGERS: usize = 8192;
 /// After an error of `accept` (out of file descriptors, mostly): connections
 /// that end free what is missing.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -72,6 +75,7 @@ impl Listener {
         cancel: CancellationToken,
     ) {
         let turns = Arc::new(Semaphore::new(HANDSHAKES));
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -85,6 +89,7 @@ impl Listener {
                 pki: self.certificates.pki().clone(),
                 metrics: self.metrics.clone(),
                 turn,
+                strangers: Arc::clone(&strangers),
             };
             let serve =
                 connection::serve(handshake, service.clone(), tracker.clone(), cancel.clone());

@@ -12,7 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -55,6 +55,8 @@ pub(super) struct Handshake {
     pub metrics: Metrics,
     /// Held until the handshake is over.
     pub turn: OwnedSemaphorePermit,
+    /// Places for those who show no certificate.
+    pub strangers: Arc<Semaphore>,
 }
 
 impl Handshake {
@@ -86,24 +88,39 @@ impl Handshake {
             tracing::warn!(%address, "refused a client certificate that names no cluster");
             return None;
         };
+        let mut place = None;
+        if peer.renewing().is_none() {
+            let Ok(taken) = self.strangers.try_acquire_owned() else {
+                self.metrics.handshake("crowded");
+                tracing::warn!(%address, "refused a connection: too many without a certificate");
+                return None;
+            };
+            place = Some(taken);
+        }
         self.metrics.handshake("ok");
-        Some((stream, peer, Open::new(self.metrics)))
+        Some((stream, peer, Open::new(self.metrics, place)))
     }
 }
 
 /// Counts a connection for as long as it lives.
-struct Open(Metrics);
+struct Open {
+    metrics: Metrics,
+    _place: Option<OwnedSemaphorePermit>,
+}
 
 impl Open {
-    fn new(metrics: Metrics) -> Self {
+    fn new(metrics: Metrics, place: Option<OwnedSemaphorePermit>) -> Self {
         metrics.connection(true);
-        Self(metrics)
+        Self {
+            metrics,
+            _place: place,
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connection(false);
+        self.metrics.connection(false);
     }
 }
 

@@ -68,16 +68,7 @@ async fn readyz(State(web): State<Web>) -> impl IntoResponse {
 }
 
 async fn metrics(State(web): State<Web>) -> impl IntoResponse {
-    let counts = web.fleet.counts();
-    web.metrics.clusters(&[
-        ("Synced", counts.synced),
-        ("Applying", counts.applying),
-        ("OutOfSync", counts.out_of_sync),
-        ("Failed", counts.failed),
-        ("Unknown", counts.unknown),
-        ("Healthy", counts.healthy),
-        ("Offline", counts.offline),
-    ]);
+    web.metrics.clusters(&web.fleet.counts());
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, openmetrics)], web.metrics.encode())
 }

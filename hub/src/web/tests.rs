@@ -189,7 +189,7 @@ async fn metrics_say_how_the_fleet_is() {
     );
     let (_, text) = world.get("/metrics").await;
     assert!(
-        text.contains("lockstep_hub_clusters{state=\"Offline\"} 0"),
+        text.contains("lockstep_hub_clusters{sync=\"Synced\"} 0"),
         "{text}"
     );
     assert!(text.ends_with("# EOF\n"));
