@@ -19,6 +19,7 @@ pub mod inventory;
 pub mod kubeconfig;
 pub mod link;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod observe;
 pub mod report;

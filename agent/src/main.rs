@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lockstep_agent::config::{Cli, Command};
-use lockstep_agent::{log, run};
+use lockstep_agent::{log, memory, run};
 use tracing::error;
 
 /// Gives memory back soon: an agent idles nearly all of its life.
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Ok(token) => token,
         Err(error) => return usage(&error),
     };
+    memory::give_back();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("nobody has chosen another provider");
