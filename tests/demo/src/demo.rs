@@ -1,0 +1,482 @@
+//! The story from beginning to end: who starts when, what is shown, how it ends.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use lockstep_fixtures::{
+    Binaries, Binary, Cli, GitRepository, GitServer, Hub, HubOptions, Scratch,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::Args;
+use crate::clusters::{self, Running};
+use crate::ground;
+use crate::plan::Member;
+use crate::say::{print, say};
+use crate::screen::Screen;
+use crate::status::{Place, Row, Watch, missing};
+use crate::story::{self, ASSIGNMENTS, SHOP, VERSIONS, WEB};
+
+/// How often the processes are asked whether they are still there.
+const CHECK: Duration = Duration::from_secs(1);
+/// How long the person's own clusters may take to give back what they got.
+const LEAVE: Duration = Duration::from_secs(60);
+
+/// Ctrl-C, or a polite request to end.
+struct Interrupt {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupt {
+    fn new() -> Result<Self> {
+        let on = |kind| signal(kind).context("listen to signals");
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Everything that runs.
+struct World {
+    hub: Hub,
+    cli: Cli,
+    repository: GitRepository,
+    _git: GitServer,
+    clusters: Vec<Running>,
+    expected: Vec<Place>,
+    dir: PathBuf,
+    // The last to go: the others keep their files in it.
+    _scratch: Scratch,
+}
+
+/// Runs the demo as the arguments say.
+///
+/// # Errors
+///
+/// When something does not start, does not converge in time or ends by itself. Logs are kept
+/// then, and the message says where.
+pub async fn run(args: &Args) -> Result<()> {
+    let mut interrupt = Interrupt::new()?;
+    tokio::task::block_in_place(ground::build)?;
+    ground::git()?;
+    ground::files(usize::from(args.clusters))?;
+    if let Some(dir) = &args.dir {
+        std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        Scratch::keep_under(&std::fs::canonicalize(dir)?);
+    }
+    let told = tokio::select! {
+        told = tell(args) => told,
+        () = interrupt.come() => {
+            say("\nStopping.");
+            return Ok(());
+        }
+    };
+    let mut world = match told {
+        Ok(world) => world,
+        Err(error) => {
+            Scratch::keep_all();
+            return Err(error);
+        }
+    };
+    let ended = if args.once {
+        world.finish().await
+    } else {
+        world.stay(&mut interrupt).await
+    };
+    if args.kubeconfig.is_some() {
+        world.leave().await;
+    }
+    if ended.is_err() {
+        Scratch::keep_all();
+    }
+    ended
+}
+
+/// The story up to the second commit.
+async fn tell(args: &Args) -> Result<World> {
+    let members = clusters::members(args);
+    let mut world = start(args, &members).await?;
+    say("\nApplying a repository, two groups and two assignments:");
+    let resources = story::resources(world.repository.url());
+    std::fs::write(world.dir.join("fleet.yaml"), &resources).context("write fleet.yaml")?;
+    let applied = world.cli.apply(&resources).await?;
+    for line in applied.lines() {
+        say(&format!("  {line}"));
+    }
+    let first = world.repository.head().await?;
+    say(&format!(
+        "\nCommit {} goes to {} clusters:\n",
+        &first[..7],
+        world.clusters.len()
+    ));
+    let arrival = world.arrive(&first, args.timeout, Instant::now()).await?;
+    say(&format!(
+        "\nConverged after {:.1} s.",
+        arrival.as_secs_f32()
+    ));
+
+    let files = [(WEB, story::web(VERSIONS[1]))];
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
+    let subject = format!("Ship {}", VERSIONS[1]);
+    let second = world.repository.commit(&subject, &files).await?;
+    let pushed = Instant::now();
+    notify(&world.hub).await;
+    say(&format!("\nPushed commit {} ({subject}):\n", &second[..7]));
+    let arrival = world.arrive(&second, args.timeout, pushed).await?;
+    say(&format!(
+        "\nFrom push to healthy on all {} clusters: {:.2} s.",
+        world.clusters.len(),
+        arrival.as_secs_f32()
+    ));
+    Ok(world)
+}
+
+async fn start(args: &Args, members: &[Member]) -> Result<World> {
+    let scratch = Scratch::new("demo")?;
+    let dir = scratch.path().to_owned();
+    let hub = Hub::start_with(HubOptions {
+        data_dir: Some(dir.join("hub")),
+        ..HubOptions::default()
+    })
+    .await
+    .context("start the hub")?;
+    say(&format!(
+        "Hub          {} (database, CA and admin.yaml in {})",
+        hub.endpoint(),
+        hub.data_dir().display()
+    ));
+    let git = GitServer::start().await.context("start the Git server")?;
+    let repository = git.repository(SHOP).await?;
+    let files = story::files();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
+    repository
+        .commit(&format!("Ship {}", VERSIONS[0]), &files)
+        .await?;
+    say(&format!("Repository   {}", repository.url()));
+
+    let kind = match (args.real, &args.kubeconfig) {
+        (true, _) => "real",
+        (_, Some(_)) => "your own",
+        _ => "sandbox",
+    };
+    say(&format!(
+        "Clusters     {} {kind}, each with an agent that joins by a token of its own:",
+        members.len()
+    ));
+    let joined = std::sync::atomic::AtomicUsize::new(0);
+    let running = clusters::start(args, members, &hub, &dir, |one| {
+        let number = joined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        if members.len() <= 20 {
+            say(&format!("  {:<10} {}", one.member.name, one.member.group));
+        } else if number % 20 == 0 || number == members.len() {
+            say(&format!("  {number} of {}", members.len()));
+        }
+    })
+    .await?;
+    let expected = members
+        .iter()
+        .flat_map(|member| {
+            let mine = ASSIGNMENTS
+                .iter()
+                .filter(|(_, groups)| groups.contains(&member.group));
+            mine.map(|(assignment, _)| (member.name.clone(), (*assignment).to_owned()))
+        })
+        .collect();
+    Ok(World {
+        cli: hub.cli()?,
+        hub,
+        repository,
+        _git: git,
+        clusters: running,
+        expected,
+        dir,
+        _scratch: scratch,
+    })
+}
+
+/// Tells the hub of a push, as a forge's webhook does. Without it the hub finds out by itself
+/// at its next poll.
+async fn notify(hub: &Hub) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = hub.http().trim_start_matches("http://").to_owned();
+    let request = format!(
+        "POST /hooks/generic/{SHOP} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+    );
+    let call = async {
+        let mut stream = tokio::net::TcpStream::connect(&address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    if let Err(error) = call.await {
+        say(&format!(
+            "(the webhook was not delivered: {error}; the hub polls every 2 s)"
+        ));
+    }
+}
+
+impl World {
+    /// Shows the table until every place runs the revision; gives the time since `begin`.
+    async fn arrive(
+        &mut self,
+        revision: &str,
+        limit: Duration,
+        begin: Instant,
+    ) -> Result<Duration> {
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut screen = Screen::new();
+        let mut watch = Watch::start(&self.cli)?;
+        let mut rows: Vec<Row> = Vec::new();
+        let mut check = tokio::time::interval(CHECK);
+        loop {
+            tokio::select! {
+                update = watch.next() => match update {
+                    Ok(new) => rows = new,
+                    Err(error) => {
+                        self.check()?;
+                        return Err(error);
+                    }
+                },
+                _ = check.tick() => self.check()?,
+                () = tokio::time::sleep_until(deadline) => return Err(self.late(&rows, revision, limit)),
+            }
+            let left = missing(&rows, &self.expected, revision).len();
+            screen.show(&rows, left, self.expected.len(), left == 0);
+            if left == 0 {
+                return Ok(begin.elapsed());
+            }
+        }
+    }
+
+    /// Is everybody still there?
+    fn check(&mut self) -> Result<()> {
+        self.hub.process()?.check()?;
+        for one in &mut self.clusters {
+            one.agent.process()?.check()?;
+        }
+        Ok(())
+    }
+
+    fn late(&mut self, rows: &[Row], revision: &str, limit: Duration) -> anyhow::Error {
+        let missing = missing(rows, &self.expected, revision);
+        let mut text = format!(
+            "{} of {} places do not run {} after {} s (--timeout):",
+            missing.len(),
+            self.expected.len(),
+            &revision[..7],
+            limit.as_secs()
+        );
+        for ((cluster, assignment), row) in missing.iter().take(10) {
+            let words = match row {
+                Some(row) => format!(
+                    "{} {} {} {}",
+                    row.connection, row.sync, row.health, row.message
+                ),
+                None => "the hub knows nothing of it".to_owned(),
+            };
+            text.push_str(&format!("\n  {cluster} {assignment}: {}", words.trim()));
+        }
+        if missing.len() > 10 {
+            text.push_str(&format!("\n  … and {} more", missing.len() - 10));
+        }
+        anyhow::anyhow!(
+            "{text}\n{}",
+            self.logs(missing.first().map(|((cluster, _), _)| cluster.as_str()))
+        )
+    }
+
+    /// Where the logs are, with that of one cluster's agent.
+    fn logs(&mut self, cluster: Option<&str>) -> String {
+        let mut text = String::from("Logs:");
+        if let Ok(process) = self.hub.process() {
+            text.push_str(&format!("\n  hub: {}", process.log().display()));
+        }
+        let one = self
+            .clusters
+            .iter_mut()
+            .find(|one| cluster.is_none_or(|name| one.member.name == name));
+        if let Some(one) = one
+            && let Ok(process) = one.agent.process()
+        {
+            text.push_str(&format!(
+                "\n  agent of {}: {}",
+                one.member.name,
+                process.log().display()
+            ));
+        }
+        text
+    }
+
+    /// The final table on stdout.
+    async fn finish(&mut self) -> Result<()> {
+        let table = self
+            .cli
+            .run(&["status"])
+            .await?
+            .ok()
+            .context("lockstep status")?;
+        print(&table).context("write the table")
+    }
+
+    /// Says how to look closer, and shows what arrives until somebody ends it.
+    async fn stay(&mut self, interrupt: &mut Interrupt) -> Result<()> {
+        say(&self.hints()?);
+        let mut watch = Watch::start(&self.cli)?;
+        let mut check = tokio::time::interval(CHECK);
+        let mut settled: Option<String> = None;
+        let mut begun: Option<(String, Instant, Screen)> = None;
+        loop {
+            let rows = tokio::select! {
+                () = interrupt.come() => {
+                    say("\nStopping: agents, clusters, hub and repository.");
+                    return Ok(());
+                }
+                _ = check.tick() => {
+                    self.check()?;
+                    continue;
+                }
+                update = watch.next() => update?,
+            };
+            let Some(newest) = newest(&rows, settled.as_deref()) else {
+                continue;
+            };
+            let left = missing(&rows, &self.expected, &newest).len();
+            if settled.is_none() && left == 0 {
+                settled = Some(newest);
+                continue;
+            }
+            if begun
+                .as_ref()
+                .is_none_or(|(revision, _, _)| *revision != newest)
+            {
+                say(&format!("Commit {}:\n", &newest[..7.min(newest.len())]));
+                begun = Some((newest.clone(), Instant::now(), Screen::new()));
+            }
+            if let Some((_, at, screen)) = &mut begun {
+                screen.show(&rows, left, self.expected.len(), left == 0);
+                if left == 0 {
+                    say(&format!(
+                        "\nEverywhere {:.2} s after the hub saw it.\n",
+                        at.elapsed().as_secs_f32()
+                    ));
+                    begun = None;
+                    settled = Some(newest);
+                }
+            }
+        }
+    }
+
+    fn hints(&self) -> Result<String> {
+        let cli = short(&Binaries::path(Binary::Cli)?);
+        let config = self.hub.admin_config();
+        let Some(one) = self.clusters.first() else {
+            bail!("a fleet without clusters")
+        };
+        let context = one
+            .context
+            .as_ref()
+            .map_or_else(String::new, |context| format!(" --context {context}"));
+        let kubeconfig = one.kubeconfig.display();
+        let all = if self.clusters.len() > 1 && one.context.is_none() {
+            format!(
+                "     (the others' kubeconfigs are beside it, in {})\n",
+                self.dir.display()
+            )
+        } else {
+            String::new()
+        };
+        Ok(format!(
+            "
+To look closer, in another terminal:
+
+  {cli} --config {config} status
+  {cli} --config {config} get assignments -o wide
+  {cli} --config {config} describe cluster {name}
+  kubectl --kubeconfig {kubeconfig}{context} get deploy,pods -n {SHOP}
+{all}
+To ship a change, commit and push in the working copy (or in a clone of {url}):
+
+  cd {work}
+  sed -i 's/replicas: 2/replicas: 3/' {WEB} && git commit -am 'Three of them' && git push origin main
+
+To see drift put right: kubectl --kubeconfig {kubeconfig}{context} delete deploy web -n {SHOP}
+
+What arrives is shown here. Ctrl-C ends the demo and everything that it started.
+",
+            cli = cli.display(),
+            config = config.display(),
+            name = one.member.name,
+            url = self.repository.url(),
+            work = self.repository.work().display(),
+        ))
+    }
+
+    /// Gives the person's own clusters back what they had: the assignments end, and the agents
+    /// remove what they applied.
+    async fn leave(&mut self) {
+        say("Removing what the demo applied to your clusters …");
+        let leaving = async {
+            for (assignment, _) in ASSIGNMENTS {
+                self.cli
+                    .run(&["delete", "assignment", assignment])
+                    .await?
+                    .ok()?;
+            }
+            let mut watch = Watch::start(&self.cli)?;
+            loop {
+                let rows = watch.next().await?;
+                if rows.iter().all(|row| row.assignment.is_empty()) {
+                    return anyhow::Ok(());
+                }
+            }
+        };
+        match tokio::time::timeout(LEAVE, leaving).await {
+            Ok(Ok(())) => say(
+                "Removed. The namespace lockstep-system of the agents is left; delete it as you like.",
+            ),
+            Ok(Err(error)) => say(&format!(
+                "It could not be removed: {error:#}. Look into the namespaces shop and preview."
+            )),
+            Err(_) => say("It is not removed yet. Look into the namespaces shop and preview."),
+        }
+    }
+}
+
+/// The revision that most places are to run now, if it is another than the settled one.
+fn newest(rows: &[Row], settled: Option<&str>) -> Option<String> {
+    let mut revisions = rows
+        .iter()
+        .map(|row| row.desired.as_str())
+        .filter(|revision| !revision.is_empty());
+    match settled {
+        None => revisions.next().map(str::to_owned),
+        Some(settled) => revisions
+            .find(|revision| *revision != settled)
+            .map(str::to_owned),
+    }
+}
+
+/// A path as a person would type it here.
+fn short(path: &Path) -> PathBuf {
+    std::env::current_dir()
+        .ok()
+        .and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned))
+        .unwrap_or_else(|| path.to_owned())
+}
