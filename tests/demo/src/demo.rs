@@ -74,18 +74,16 @@ pub async fn run(args: &Args) -> Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         Scratch::keep_under(&std::fs::canonicalize(dir)?);
     }
-    let told = tokio::select! {
-        told = tell(args) => told,
+    // Logs stay until it is known that nobody needs them.
+    Scratch::keep_all(true);
+    let forget = || Scratch::keep_all(args.dir.is_some());
+    let mut telling = Box::pin(tell(args));
+    let mut world = tokio::select! {
+        told = &mut telling => told?,
         () = interrupt.come() => {
             say("\nStopping.");
+            forget();
             return Ok(());
-        }
-    };
-    let mut world = match told {
-        Ok(world) => world,
-        Err(error) => {
-            Scratch::keep_all();
-            return Err(error);
         }
     };
     let ended = if args.once {
@@ -96,8 +94,8 @@ pub async fn run(args: &Args) -> Result<()> {
     if args.kubeconfig.is_some() {
         world.leave().await;
     }
-    if ended.is_err() {
-        Scratch::keep_all();
+    if ended.is_ok() {
+        forget();
     }
     ended
 }
@@ -184,7 +182,7 @@ async fn start(args: &Args, members: &[Member]) -> Result<World> {
         let number = joined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         if members.len() <= 20 {
             say(&format!("  {:<10} {}", one.member.name, one.member.group));
-        } else if number % 20 == 0 || number == members.len() {
+        } else if number.is_multiple_of(20) || number == members.len() {
             say(&format!("  {number} of {}", members.len()));
         }
     })
