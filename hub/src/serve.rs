@@ -2,12 +2,12 @@
 
 mod addresses;
 mod mint;
+mod probes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use lockstep_proto::v1;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -182,25 +182,10 @@ async fn start_rooms(ground: &Ground, data: &DataDir, work: &Work) -> anyhow::Re
         credentials: ground.credentials.clone(),
     };
     let api = Api::server(fleet.clone(), Arc::new(mint), work.cancel.clone());
-    let (health, health_service) = tonic_health::server::health_reporter();
-    // The empty name stands for the whole server, and is serving from the start.
-    for service in ["EnrolmentService", "AgentService", "FleetService"] {
-        let name = format!("lockstep.v1.{service}");
-        let status = tonic_health::ServingStatus::Serving;
-        health.set_service_status(name, status).await;
-    }
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    Ok(Routes::new(dispatch.service())
+    let routes = Routes::new(dispatch.service())
         .add_service(Enrol::server(fleet.clone(), pki.clone(), metrics.clone()))
-        .add_service(ground.auth.guard(api))
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .prepare())
+        .add_service(ground.auth.guard(api));
+    Ok(probes::add(routes).await?.prepare())
 }
 
 /// Says where the hub is, in files and in the log.

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lockstep_proto::client;
+use lockstep_proto::v1;
 use lockstep_proto::v1::fleet_service_client::FleetServiceClient;
 use lockstep_proto::v1::kind::Name as Kind;
 use rustls::RootCertStore;
@@ -11,6 +12,11 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::*;
 use crate::config::LogFormat;
@@ -123,6 +129,40 @@ async fn only_the_api_for_people_asks_for_a_token() {
         let answer = health.check(request).await.unwrap().into_inner();
         assert_eq!(answer.status, 1, "serving");
     }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn reflection_names_every_service_and_describes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(settings(dir.path())).await.unwrap();
+    let mut client = ServerReflectionClient::new(Admin::read(dir.path()).dial().await);
+    let asked = [
+        MessageRequest::ListServices(String::new()),
+        MessageRequest::FileContainingSymbol("lockstep.v1.FleetService".to_owned()),
+    ];
+    let asked = asked.map(|message_request| ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(message_request),
+    });
+    let answers = client.server_reflection_info(futures::stream::iter(asked));
+    let mut answers = answers.await.unwrap().into_inner();
+    let listed = answers.message().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(listed)) = listed else {
+        panic!("{listed:?}");
+    };
+    let names: Vec<_> = listed.service.into_iter().map(|s| s.name).collect();
+    for service in ["EnrolmentService", "AgentService", "FleetService"] {
+        assert!(
+            names.contains(&format!("lockstep.v1.{service}")),
+            "{names:?}"
+        );
+    }
+    let described = answers.message().await.unwrap().unwrap().message_response;
+    assert!(matches!(
+        described,
+        Some(MessageResponse::FileDescriptorResponse(_))
+    ));
     hub.stop().await;
 }
 
