@@ -5,7 +5,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::names::Digest;
-use crate::v1::{DesiredItem, Report, Tombstone};
+use crate::v1::{ApplyOptions, DesiredItem, Report, Tombstone};
 
 /// The digest of a whole desired state. `items` and `tombstones` in any order.
 #[must_use]
@@ -39,6 +39,14 @@ pub fn digest_of_parts<'a, B: AsRef<[u8]> + Ord>(
         }
     }
     Digest(hash.finalize().into())
+}
+
+/// The digest of options, as a Report says which it speaks of. Never zero.
+#[must_use]
+pub fn options_digest(options: &ApplyOptions) -> u64 {
+    let digest = Digest::of(&options.encode_to_vec());
+    let bytes = digest.0[..8].try_into().expect("32 bytes hold 8");
+    u64::from_be_bytes(bytes).max(1)
 }
 
 /// The digest of a Report's content: all of it but `seq` and `observed_at`.

@@ -15,6 +15,7 @@ pub mod send;
 pub mod share;
 pub mod stage;
 
+use lockstep_proto::desired::options_digest;
 use lockstep_proto::v1::DesiredItem;
 use lockstep_proto::{Digest, NameError};
 
@@ -38,6 +39,8 @@ pub struct Target {
     pub create_namespace: bool,
     pub prune: bool,
     pub max_prune: Share,
+    /// `options_digest` of what the hub said, for the Report.
+    pub options: u64,
 }
 
 impl Target {
@@ -48,6 +51,7 @@ impl Target {
     pub fn read(item: &DesiredItem) -> Result<Self, NameError> {
         let options = item.options.clone().unwrap_or_default();
         Ok(Self {
+            options: options_digest(&options),
             digest: item.bundle_digest.parse()?,
             revision: item.revision.clone(),
             namespace: match options.namespace.as_str() {

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use lockstep_proto::desired::options_digest;
 use lockstep_proto::v1::health::Status as Health;
 use lockstep_proto::v1::sync::Status as Sync;
-use lockstep_proto::v1::{Problem, Report};
+use lockstep_proto::v1::{ApplyOptions, Problem, Report};
 use pbjson_types::Timestamp;
 
 use crate::apply::next::{Surroundings, blocked};
@@ -92,6 +93,7 @@ pub fn report(
         more_problems: count(more),
         removed: standing.removed.is_some(),
         tombstone_version: standing.removed.unwrap_or(0),
+        target_options: goal.target().map_or(0, |target| target.options),
     }
 }
 
@@ -398,6 +400,7 @@ pub fn not_begun(item: &lockstep_proto::v1::DesiredItem, why: &str) -> Report {
         assignment: item.assignment.clone(),
         target_digest: item.bundle_digest.clone(),
         target_revision: item.revision.clone(),
+        target_options: options_digest(item.options.as_ref().unwrap_or(&ApplyOptions::default())),
         sync: Sync::Unknown.into(),
         health: Health::Unknown.into(),
         message: why.to_owned(),

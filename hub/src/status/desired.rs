@@ -344,6 +344,7 @@ impl Seen {
     fn of(report: &v1::Report, names: &mut Names) -> Self {
         Self {
             target: report.target_digest.parse().ok(),
+            options: report.target_options,
             applied: report.applied_digest.parse().ok(),
             applied_revision: names.get(&report.applied_revision),
             sync: sync::Status::try_from(report.sync).unwrap_or(sync::Status::Unknown),

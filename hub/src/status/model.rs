@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use lockstep_proto::desired::options_digest;
 use lockstep_proto::{ClusterName, Digest, v1};
 
 use super::changes::Changes;
@@ -49,6 +50,7 @@ pub(super) struct Row {
     pub digest: Digest,
     pub revision: Arc<str>,
     pub options: Arc<v1::ApplyOptions>,
+    pub options_digest: u64,
     pub version: u64,
     pub tombstone: bool,
     pub report: Option<Box<Seen>>,
@@ -58,6 +60,8 @@ pub(super) struct Row {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Seen {
     pub target: Option<Digest>,
+    /// Which options the target was taken with; zero where the agent does not say.
+    pub options: u64,
     pub applied: Option<Digest>,
     pub applied_revision: Arc<str>,
     pub sync: v1::sync::Status,
@@ -230,6 +234,7 @@ impl Model {
                 digest: row.digest,
                 revision: names.get(&row.revision),
                 options: row.options.clone(),
+                options_digest: options_digest(&row.options),
                 version: row.version,
                 tombstone: row.tombstone,
                 report: None,

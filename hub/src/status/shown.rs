@@ -32,7 +32,7 @@ fn verdict(row: Option<&Row>) -> Verdict {
             sync::Status::Failed if seen.target.is_none() => sync::Status::Failed,
             _ => sync::Status::Applying,
         }
-    } else if seen.target == Some(row.digest) {
+    } else if speaks_of(seen, row) {
         match seen.sync {
             sync::Status::Unspecified => sync::Status::Unknown,
             // Not a claim that can be true: something else is applied.
@@ -51,6 +51,12 @@ fn verdict(row: Option<&Row>) -> Verdict {
             said => said,
         },
     }
+}
+
+/// Whether a report is about what its cluster should run now: the same Bundle
+/// may be wanted with other options.
+fn speaks_of(seen: &Seen, row: &Row) -> bool {
+    seen.target == Some(row.digest) && (seen.options == 0 || seen.options == row.options_digest)
 }
 
 /// How a cluster counts for an assignment that reaches it.

@@ -1,5 +1,8 @@
 //! What readers are shown of clusters.
 
+use std::sync::Arc;
+
+use lockstep_proto::desired::options_digest;
 use lockstep_proto::v1::{self, connection, health, sync};
 
 use crate::status::StatusQuery;
@@ -382,4 +385,33 @@ async fn a_removal_that_fails_says_so() {
         (row.sync(), row.message.as_str()),
         (sync::Status::Failed, "a finalizer holds it")
     );
+}
+
+#[tokio::test]
+async fn the_same_bundle_with_other_options_is_out_of_sync_until_the_agent_says_so() {
+    let world = shop().await;
+    open(&world, "eu-1");
+    let options = |namespace: &str| v1::ApplyOptions {
+        namespace: namespace.into(),
+        ..v1::ApplyOptions::default()
+    };
+    let said = |namespace: &str| v1::Report {
+        target_options: options_digest(&options(namespace)),
+        ..well("shop", "x")
+    };
+    let set = async |namespace: &str| {
+        let change = Change::Set {
+            digest: digest("x"),
+            revision: revision("x").into(),
+            options: Arc::new(options(namespace)),
+        };
+        world.change("eu-1", "shop", change).await;
+    };
+    set("shop").await;
+    world.report("eu-1", said("shop")).await;
+    assert_eq!(world.cluster("eu-1").sync(), sync::Status::Synced);
+    set("store").await;
+    assert_eq!(world.cluster("eu-1").sync(), sync::Status::OutOfSync);
+    world.report("eu-1", said("store")).await;
+    assert_eq!(world.cluster("eu-1").sync(), sync::Status::Synced);
 }
