@@ -354,11 +354,13 @@ impl Model {
             }
             Some(Any::Assignment(r)) => {
                 let name = self.name_of(r.metadata.as_ref());
+                // Which refs are followed changes for the former one, too.
+                let before = self.assignments.get(&name).map(|a| a.resource.clone());
                 self.set_assignment(&name, Some(Arc::new(r.clone())));
-                if let Some(spec) = &r.spec {
-                    effects
-                        .repositories
-                        .insert(self.names.get(&spec.repository));
+                for one in before.as_deref().into_iter().chain([r]) {
+                    let repository = one.spec.as_ref().map(|spec| &*spec.repository);
+                    let repository = self.names.get(repository.unwrap_or_default());
+                    effects.repositories.insert(repository);
                 }
                 effects.assignments.insert(name);
             }

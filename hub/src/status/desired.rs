@@ -20,6 +20,8 @@ use crate::store::{AssignmentState, DesiredChange, DesiredRow, StoreError, Touch
 /// into a message, and a hostile one gets no further.
 const MAX_PROBLEMS: usize = 64;
 const MAX_TEXT: usize = 2048;
+/// Clusters whose change holds the lock at one go: some milliseconds.
+const PIECE: usize = 512;
 
 /// A cluster's desired state, of one instant.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,7 +113,10 @@ impl Fleet {
                 move |tx| tx.change_desired(&changes),
                 move |touched: &Vec<Touched>| {
                     let mut effects = Effects::default();
-                    fleet.change(|model| model.install_touched(touched, &mut effects));
+                    // In pieces, so that heartbeats of others need not wait for all.
+                    for piece in touched.chunks(PIECE) {
+                        fleet.change(|model| model.install_touched(piece, &mut effects));
+                    }
                     fleet.mark(&effects);
                 },
             )

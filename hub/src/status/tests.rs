@@ -2,5 +2,6 @@
 
 mod applying;
 mod properties;
+mod scale;
 mod showing;
 mod watching;
