@@ -57,6 +57,6 @@ pub fn refused() -> Status {
     Status::unauthenticated(
         "the hub does not know this agent's identity: its cluster was deleted, or has joined anew \
          with another agent. To join again, make a token with `lockstep token create` and start \
-         the agent with it and an empty data directory",
+         the agent with --join-token",
     )
 }

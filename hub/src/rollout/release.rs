@@ -144,7 +144,7 @@ impl<S: Source> Release<S> {
             if !state.message.is_empty() {
                 tracing::warn!(
                     assignment = name,
-                    message = state.message,
+                    reason = state.message,
                     "nothing released"
                 );
             }
