@@ -189,3 +189,49 @@ impl Selector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Fields, Labels};
+
+    #[test]
+    fn label_selectors_as_in_the_documentation() {
+        let labels: BTreeMap<&str, &str> = [("env", "prod"), ("tier", "web"), ("empty", "")].into();
+        for (text, matches) in [
+            ("", true),
+            ("env", true),
+            ("env=prod", true),
+            ("env==prod,tier=web", true),
+            ("env=prod,tier=db", false),
+            ("env!=prod", false),
+            ("missing!=prod", true),
+            ("!missing", true),
+            ("!env", false),
+            ("env in (prod, staging)", true),
+            ("env in (staging)", false),
+            ("env notin (staging)", true),
+            ("missing notin (a,b),env", true),
+            ("empty=", true),
+            ("lockstep.dev/assignment", false),
+        ] {
+            let selector = Labels::parse(text).unwrap();
+            assert_eq!(
+                selector.matches(|key| labels.get(key).copied()),
+                matches,
+                "{text}"
+            );
+        }
+        for bad in ["a b", "env in prod", "env in (prod"] {
+            assert!(Labels::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn field_selectors_name_the_fields_that_they_need() {
+        let selector = Fields::parse("metadata.name=a,status.phase!=Running").unwrap();
+        assert_eq!(selector.others().collect::<Vec<_>>(), ["status.phase"]);
+        assert!(Fields::parse("metadata.name").is_err());
+    }
+}

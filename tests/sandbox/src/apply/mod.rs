@@ -12,3 +12,6 @@ mod path;
 pub(crate) use compare::same;
 pub(crate) use managed::{ApplyError, Applying, Conflict, Identity, Managed, apply, update};
 pub(crate) use path::{Set, one};
+
+#[cfg(test)]
+mod tests;

@@ -34,3 +34,6 @@ pub(crate) fn json(target: &mut Value, patch: &Value) -> Result<(), String> {
         serde_json::from_value(patch.clone()).map_err(|error| error.to_string())?;
     json_patch::patch(target, &operations).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
