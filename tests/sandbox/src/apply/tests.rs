@@ -1,6 +1,8 @@
 //! The rules of server-side apply as its documentation states them, one table a rule.
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
 
+#![allow(clippy::needless_pass_by_value)]
+
 use serde_json::{Value, json};
 
 use super::{ApplyError, Applying, Identity, Managed, Set, apply, one, update};

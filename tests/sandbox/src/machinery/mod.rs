@@ -4,6 +4,7 @@
 //! [`Status`](crate::status::Status).
 
 mod decode;
+mod kept;
 mod patching;
 mod remove;
 mod scale;
