@@ -42,6 +42,8 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
+    let engine_options = EngineOptions::default();
+    engine_options.metrics.register(&mut registry);
     let readiness = Readiness::default();
     let joining = readiness.waits_for("the hub to let this agent join");
     let reaching = readiness.waits_for("the Kubernetes API server");
@@ -61,7 +63,7 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
         wanted,
         bundles,
         outbox.clone(),
-        EngineOptions::default(),
+        engine_options,
         cancel.clone(),
     ));
     parts.spawn(http::serve(listener, readiness, registry, cancel.clone()));

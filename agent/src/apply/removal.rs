@@ -121,7 +121,7 @@ impl Remover<'_> {
             Elsewhere::Held(_) => return Ok(Outcome::Done),
             Elsewhere::Awaited(by) => {
                 if let Some(contender) = self.registry.get(&by) {
-                    contender.changed.notify_one();
+                    contender.urgent.notify_one();
                 }
                 return Ok(Outcome::Awaited);
             }
@@ -142,7 +142,10 @@ impl Remover<'_> {
             }
             tries += 1;
             match self.cluster.delete(&path, &meta).await {
-                Ok(Deleted::Gone) => return Ok(Outcome::Done),
+                Ok(Deleted::Gone) => {
+                    self.cluster.metrics().pruned.inc();
+                    return Ok(Outcome::Done);
+                }
                 // Read again: it tells which finalizers hold it.
                 Ok(Deleted::Going) => {}
                 Ok(Deleted::Changed) if tries < TRIES => {

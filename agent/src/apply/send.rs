@@ -82,6 +82,7 @@ impl Sender<'_> {
             }
             if !item.is_outdated() {
                 item.correcting(Instant::now());
+                self.cluster.metrics().corrections.inc();
             }
         }
         let resource = match self.resource(&entry).await? {
@@ -151,6 +152,7 @@ impl Sender<'_> {
             if error.is_kind_gone() {
                 self.cluster.discover(started).await?;
             }
+            tracing::debug!(object = %id, %error, tries, "apply failed");
             if tries < TRIES && error.is_transient() {
                 tokio::time::sleep(moment(tries, error.retry_after())).await;
                 continue;

@@ -8,9 +8,9 @@ mod connect;
 mod error;
 mod kinds;
 mod meta;
+mod metrics;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,7 @@ pub use connect::connect;
 pub use error::{ApiError, Refusal};
 pub use kinds::{GroupKind, KindMap, Resource};
 pub use meta::{Envelope, Meta};
+pub use metrics::Metrics;
 
 /// Who owns the fields that the agent applies.
 pub const FIELD_MANAGER: &str = "lockstep";
@@ -65,7 +66,7 @@ pub struct Cluster {
     slots: Arc<Semaphore>,
     kinds: Arc<kinds::Kinds>,
     discovered: Arc<Mutex<Option<Instant>>>,
-    requests: Arc<AtomicU64>,
+    metrics: Metrics,
 }
 
 /// What a DELETE came to.
@@ -86,20 +87,20 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, metrics: Metrics) -> Self {
         Self {
             client,
             slots: Arc::new(Semaphore::new(SLOTS)),
             kinds: Arc::default(),
             discovered: Arc::default(),
-            requests: Arc::default(),
+            metrics,
         }
     }
 
-    /// How many requests were made so far, watches included.
+    /// What is counted.
     #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     // ------------------------------------------------------------ discovery
@@ -145,7 +146,7 @@ impl Cluster {
     pub async fn apply(&self, path: &str, body: Bytes) -> Result<Meta, ApiError> {
         let uri = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
         let answer = self
-            .send(Method::PATCH, &uri, METADATA, APPLY, body)
+            .send("apply", Method::PATCH, &uri, METADATA, APPLY, body)
             .await?;
         Ok(parse::<Envelope>(&answer)?.metadata)
     }
@@ -156,7 +157,11 @@ impl Cluster {
     /// As [`Cluster::apply`].
     pub async fn dry_run(&self, path: &str, body: Bytes) -> Result<Value, ApiError> {
         let uri = format!("{path}?fieldManager={FIELD_MANAGER}&force=true&dryRun=All");
-        parse(&self.send(Method::PATCH, &uri, JSON, APPLY, body).await?)
+        parse(
+            &self
+                .send("dry-run", Method::PATCH, &uri, JSON, APPLY, body)
+                .await?,
+        )
     }
 
     /// Merges `patch` into the object at `path`.
@@ -167,7 +172,7 @@ impl Cluster {
         let uri = format!("{path}?fieldManager={FIELD_MANAGER}");
         let body = patch.to_string().into();
         let answer = self
-            .send(Method::PATCH, &uri, METADATA, MERGE, body)
+            .send("merge", Method::PATCH, &uri, METADATA, MERGE, body)
             .await?;
         Ok(parse::<Envelope>(&answer)?.metadata)
     }
@@ -179,7 +184,9 @@ impl Cluster {
     pub async fn create(&self, path: &str, object: &Value) -> Result<Meta, ApiError> {
         let uri = format!("{path}?fieldManager={FIELD_MANAGER}");
         let body = object.to_string().into();
-        let answer = self.send(Method::POST, &uri, METADATA, JSON, body).await?;
+        let answer = self
+            .send("create", Method::POST, &uri, METADATA, JSON, body)
+            .await?;
         Ok(parse::<Envelope>(&answer)?.metadata)
     }
 
@@ -190,7 +197,9 @@ impl Cluster {
     pub async fn replace(&self, path: &str, object: &Value) -> Result<Meta, ApiError> {
         let uri = format!("{path}?fieldManager={FIELD_MANAGER}");
         let body = object.to_string().into();
-        let answer = self.send(Method::PUT, &uri, METADATA, JSON, body).await?;
+        let answer = self
+            .send("replace", Method::PUT, &uri, METADATA, JSON, body)
+            .await?;
         Ok(parse::<Envelope>(&answer)?.metadata)
     }
 
@@ -207,7 +216,10 @@ impl Cluster {
             "preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version},
         });
         let body = options.to_string().into();
-        let answer = match self.send(Method::DELETE, path, JSON, JSON, body).await {
+        let answer = match self
+            .send("delete", Method::DELETE, path, JSON, JSON, body)
+            .await
+        {
             Ok(answer) => answer,
             Err(error) if error.is_not_found() => return Ok(Deleted::Gone),
             Err(error) if error.is_conflict() => return Ok(Deleted::Changed),
@@ -261,7 +273,11 @@ impl Cluster {
     /// [`ApiError`].
     pub async fn read<T: DeserializeOwned>(&self, uri: &str, accept: &str) -> Result<T, ApiError> {
         let empty = Bytes::new();
-        parse(&self.send(Method::GET, uri, accept, JSON, empty).await?)
+        parse(
+            &self
+                .send("get", Method::GET, uri, accept, JSON, empty)
+                .await?,
+        )
     }
 
     /// A page of a list of whole objects.
@@ -278,7 +294,7 @@ impl Cluster {
     /// [`ApiError`].
     pub async fn raw_page(&self, uri: &str, metadata_only: bool) -> Result<Bytes, ApiError> {
         let accept = if metadata_only { METADATA_LIST } else { JSON };
-        self.send(Method::GET, uri, accept, JSON, Bytes::new())
+        self.send("list", Method::GET, uri, accept, JSON, Bytes::new())
             .await
     }
 
@@ -294,6 +310,7 @@ impl Cluster {
     ) -> Result<impl AsyncBufRead + Send + use<>, ApiError> {
         let accept = if metadata_only { METADATA } else { JSON };
         let request = build(Method::GET, uri, accept, JSON, Bytes::new())?;
+        self.metrics.request("watch");
         let response = within(self.raw(request)).await?;
         let lines = response
             .into_body()
@@ -304,6 +321,7 @@ impl Cluster {
 
     async fn send(
         &self,
+        verb: &'static str,
         method: Method,
         uri: &str,
         accept: &str,
@@ -311,6 +329,7 @@ impl Cluster {
         body: Bytes,
     ) -> Result<Bytes, ApiError> {
         let request = build(method, uri, accept, content, body)?;
+        self.metrics.request(verb);
         let _slot = self.slots.acquire().await;
         within(async {
             let response = self.raw(request).await?;
@@ -320,7 +339,6 @@ impl Cluster {
     }
 
     async fn raw(&self, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         let response = self.client.send(request).await.map_err(|error| {
             let mut deepest: &dyn std::error::Error = &error;
             while let Some(source) = deepest.source() {
@@ -353,7 +371,9 @@ pub async fn kubernetes_version(client: &Client) -> Result<String, ApiError> {
         #[serde(rename = "gitVersion")]
         git_version: String,
     }
-    let version: Version = Cluster::new(client.clone()).read("/version", JSON).await?;
+    let version: Version = Cluster::new(client.clone(), Metrics::default())
+        .read("/version", JSON)
+        .await?;
     Ok(version.git_version)
 }
 

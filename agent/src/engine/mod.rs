@@ -37,7 +37,7 @@ use crate::observe::Observer;
 use crate::report::Outbox;
 use worker::{Order, Surround, Worker};
 
-pub use crate::cluster::{connect, kubernetes_version};
+pub use crate::cluster::{Metrics, connect, kubernetes_version};
 
 /// The longest wait for an API server that does not let us begin.
 const LONGEST_START: Duration = Duration::from_secs(15);
@@ -46,7 +46,10 @@ const READING: usize = 2;
 
 /// What the caller may set. Everything has its default.
 #[derive(Debug, Clone, Default)]
-pub struct EngineOptions {}
+pub struct EngineOptions {
+    /// Where the engine counts what it does.
+    pub metrics: Metrics,
+}
 
 /// Keeps the cluster behind `client` in the state that `desired` names, and
 /// says in `outbox` how it stands. Runs until `cancel`.
@@ -58,11 +61,11 @@ pub async fn run(
     desired: DesiredWatch,
     bundles: Arc<dyn BundleSource>,
     outbox: Outbox,
-    _options: EngineOptions,
+    options: EngineOptions,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let tracker = TaskTracker::new();
-    let cluster = Cluster::new(client);
+    let cluster = Cluster::new(client, options.metrics);
     let stop = cancel.child_token();
     let _stop = stop.clone().drop_guard();
     let work = async {

@@ -99,22 +99,18 @@ impl Worker {
     /// Runs until the orders end.
     pub async fn run(mut self) {
         let mut orders = self.orders.clone();
-        let mut order = orders.borrow_and_update().clone();
-        self.begin();
         loop {
-            let changed = tokio::select! {
+            let goal = orders.borrow_and_update().goal.clone();
+            self.begin();
+            tokio::select! {
                 biased;
-                changed = orders.changed() => changed,
-                () = self.pursue(&order) => Ok(()),
-            };
-            if changed.is_err() {
-                return;
+                newer = orders.wait_for(|order| order.goal != goal) => {
+                    if newer.is_err() {
+                        return;
+                    }
+                }
+                () = self.pursue(&goal) => {}
             }
-            let newer = orders.borrow_and_update().clone();
-            if newer.goal != order.goal {
-                self.begin();
-            }
-            order = newer;
         }
     }
 
@@ -128,44 +124,56 @@ impl Worker {
         self.waited = false;
     }
 
-    /// Does what comes next, again and again; ends only by being dropped, or
-    /// with a tombstone that is done and reported.
-    async fn pursue(&mut self, order: &Order) {
-        if self.standing.removed.is_some() {
-            self.standing.removed = Some(order.version);
-        }
+    /// Does what comes next, again and again; ends only by being dropped.
+    async fn pursue(&mut self, goal: &Goal) {
         loop {
-            if self.standing.removed.is_some() {
-                self.say(order);
-                return std::future::pending().await;
-            }
-            let step = self.next(order);
-            self.say(order);
+            let step = self.next(goal);
+            self.say(goal);
             let done = match step {
                 Step::Rest(until) => {
-                    self.rest(order, until).await;
+                    self.rest(until).await;
                     continue;
                 }
-                step => self.perform_and_tell(order, step).await,
+                Step::Vanish => match self.store.remove().await {
+                    Ok(()) => return self.stay_removed(goal).await,
+                    Err(error) => Err(error.into()),
+                },
+                step => self.perform_and_tell(goal, step).await,
             };
             match done {
                 Ok(()) => {
                     self.failures = 0;
                     self.standing.trouble = None;
                 }
-                Err(error) => self.back_off(order, &error).await,
+                Err(error) => self.back_off(goal, &error).await,
             }
         }
     }
 
-    fn next(&self, order: &Order) -> Step {
+    /// Nothing is left. Says so for every version of the desired state that
+    /// still has the tombstone: an older word does not end a newer one.
+    async fn stay_removed(&mut self, goal: &Goal) {
+        self.shared.inventory.lock().settled = None;
+        self.around.observer.refresh();
+        self.standing.trouble = None;
+        let mut orders = self.orders.clone();
+        loop {
+            self.standing.removed = Some(orders.borrow_and_update().version);
+            self.say(goal);
+            if orders.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn next(&self, goal: &Goal) -> Step {
         let inventory = self.shared.inventory.lock();
         let kinds = self.around.cluster.kinds();
-        next(&order.goal, &inventory, &kinds, self.pace, Instant::now())
+        next(goal, &inventory, &kinds, self.pace, Instant::now())
     }
 
     /// Says how things stand, if they can be known yet.
-    fn say(&mut self, order: &Order) {
+    fn say(&mut self, goal: &Goal) {
         let now = Instant::now();
         let inventory = self.shared.inventory.lock();
         let fresh = now.duration_since(self.around.started) < FIRST_LOOK;
@@ -175,22 +183,16 @@ impl Worker {
         let used: HashSet<_> = inventory.kinds();
         self.standing.blind = self.around.observer.trouble(&used, now);
         let kinds = self.around.cluster.kinds();
-        let report = report(
-            &order.goal,
-            &inventory,
-            &kinds,
-            &self.standing,
-            wall_clock(),
-        );
+        let report = report(goal, &inventory, &kinds, &self.standing, wall_clock());
         drop(inventory);
         self.around.outbox.put(report);
     }
 
     /// Does `step`; meanwhile says now and then how far it is.
-    async fn perform_and_tell(&mut self, order: &Order, step: Step) -> Result<(), StepError> {
+    async fn perform_and_tell(&mut self, goal: &Goal, step: Step) -> Result<(), StepError> {
         let long = matches!(step, Step::Send(..) | Step::Delete(_));
         if !long {
-            return self.perform(order, step).await;
+            return self.perform(goal, step).await;
         }
         let around = Arc::clone(&self.around);
         let shared = Arc::clone(&self.shared);
@@ -199,14 +201,14 @@ impl Worker {
             ..Standing::default()
         };
         let mut progress = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
-        let mut work = std::pin::pin!(self.perform(order, step));
+        let mut work = std::pin::pin!(self.perform(goal, step));
         loop {
             tokio::select! {
                 done = &mut work => return done,
                 _ = progress.tick() => {
                     let inventory = shared.inventory.lock();
                     let kinds = around.cluster.kinds();
-                    let report = report(&order.goal, &inventory, &kinds, &standing, wall_clock());
+                    let report = report(goal, &inventory, &kinds, &standing, wall_clock());
                     drop(inventory);
                     around.outbox.put(report);
                 }
@@ -214,10 +216,10 @@ impl Worker {
         }
     }
 
-    async fn perform(&mut self, order: &Order, step: Step) -> Result<(), StepError> {
+    async fn perform(&mut self, goal: &Goal, step: Step) -> Result<(), StepError> {
         let around = Arc::clone(&self.around);
         let shared = Arc::clone(&self.shared);
-        let target = order.goal.target();
+        let target = goal.target();
         match (step, target) {
             (Step::Aim, None) => {
                 let mut inventory = shared.inventory.lock();
@@ -226,7 +228,7 @@ impl Worker {
                 drop(inventory);
                 around.registry.has_aimed();
             }
-            (Step::Aim, Some(target)) => self.aim(order, target).await?,
+            (Step::Aim, Some(target)) => self.aim(goal, target).await?,
             (Step::Resolve, Some(target)) => {
                 let kinds = around.cluster.discover(Instant::now()).await?;
                 aim::resolve(&around.registry, &shared, target, &kinds);
@@ -244,11 +246,11 @@ impl Worker {
                 around.observer.refresh();
             }
             (Step::Prove(ids), Some(target)) => {
-                let file = self.bundle(order, target).await?;
+                let file = self.bundle(goal, target).await?;
                 self.sender(target).prove(&file, ids).await?;
             }
             (Step::Send(_, ids), Some(target)) => {
-                let file = self.bundle(order, target).await?;
+                let file = self.bundle(goal, target).await?;
                 self.make_namespace(target, &ids).await?;
                 self.sender(target).send(&file, ids).await?;
             }
@@ -273,22 +275,16 @@ impl Worker {
                 self.store.save(&shared.inventory).await?;
                 around.observer.refresh();
             }
-            (Step::Vanish, _) => {
-                self.store.remove().await?;
-                shared.inventory.lock().settled = None;
-                around.observer.refresh();
-                self.standing.removed = Some(order.version);
-            }
-            // No goal asks for these.
+            // No goal asks for these, or they are not done here.
             (Step::Resolve | Step::Prove(_) | Step::Send(..) | Step::Settle, None)
-            | (Step::Rest(_), _) => {}
+            | (Step::Rest(_) | Step::Vanish, _) => {}
         }
         Ok(())
     }
 
     /// Compares the Inventory with the target: by what was settled where that
     /// is the same, else by the Bundle's index.
-    async fn aim(&mut self, order: &Order, target: &Target) -> Result<(), StepError> {
+    async fn aim(&mut self, goal: &Goal, target: &Target) -> Result<(), StepError> {
         if self.around.cluster.kinds().is_empty() {
             self.around.cluster.discover(Instant::now()).await?;
         }
@@ -302,7 +298,7 @@ impl Worker {
             self.around.observer.refresh();
             return Ok(());
         }
-        let file = self.bundle(order, target).await?;
+        let file = self.bundle(goal, target).await?;
         let _reading = self.around.reading.acquire().await;
         let entries = tokio::task::spawn_blocking(move || file.index())
             .await
@@ -314,7 +310,7 @@ impl Worker {
     }
 
     /// The target's Bundle, from disk or from the hub.
-    async fn bundle(&mut self, order: &Order, target: &Target) -> Result<BundleFile, StepError> {
+    async fn bundle(&mut self, goal: &Goal, target: &Target) -> Result<BundleFile, StepError> {
         if let Some(file) = &self.file
             && file.digest() == target.digest
             && file.path().exists()
@@ -330,7 +326,7 @@ impl Worker {
             .map(|s| s.digest);
         let have = have.filter(|have: &Digest| *have != target.digest);
         self.standing.waiting = Some("fetching the bundle from the hub".to_owned());
-        self.say(order);
+        self.say(goal);
         let bundles = Arc::clone(&self.around.bundles);
         let fetched = bundles.bundle(target.digest, have).await;
         self.standing.waiting = None;
@@ -405,7 +401,7 @@ impl Worker {
 
     /// Waits for news, or until `until`. What is urgent is done at once, the
     /// rest when the burst is over.
-    async fn rest(&mut self, order: &Order, until: Option<Instant>) {
+    async fn rest(&self, until: Option<Instant>) {
         let first_look = self.around.started + FIRST_LOOK;
         let until = match until {
             None if Instant::now() < first_look => Some(first_look),
@@ -418,16 +414,15 @@ impl Worker {
             }
         };
         tokio::select! {
-            () = self.shared.changed.notified() => {}
+            () = self.shared.urgent.notified() => return,
             () = timer => return,
+            () = self.shared.changed.notified() => {}
         }
-        if matches!(self.next(order), Step::Rest(_)) {
-            tokio::time::sleep(BURST).await;
-        }
+        let _ = tokio::time::timeout(BURST, self.shared.urgent.notified()).await;
     }
 
     /// Notes what keeps everything from going on, and waits.
-    async fn back_off(&mut self, order: &Order, error: &StepError) {
+    async fn back_off(&mut self, goal: &Goal, error: &StepError) {
         let api = match error {
             StepError::Api(error) => Some(error),
             StepError::Store(error) => error.api(),
@@ -442,7 +437,7 @@ impl Worker {
         self.file = None;
         let seconds = wait.as_secs().max(1);
         self.standing.trouble = Some(format!("{error}; trying again in about {seconds} s"));
-        self.say(order);
+        self.say(goal);
         tracing::warn!(assignment = %self.name, %error, "attempt failed");
         tokio::time::sleep(wait).await;
     }

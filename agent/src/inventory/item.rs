@@ -145,6 +145,14 @@ impl Item {
             && (self.is_outdated() || self.is_missing() || (self.drifted && self.wanted.is_some()))
     }
 
+    /// News that something can or must be done about it.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.is_due()
+            || self.is_suspect()
+            || (self.wanted.is_none() && self.presence == Presence::Absent)
+    }
+
     /// A failure or a truce forbids touching it now.
     #[must_use]
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {

@@ -16,6 +16,8 @@ pub struct Shared {
     pub inventory: Mutex<Inventory>,
     /// There is news for the worker.
     pub changed: Notify,
+    /// There is something for the worker to do.
+    pub urgent: Notify,
 }
 
 /// See the module. Locks are taken one at a time, never one inside another,
@@ -45,6 +47,7 @@ impl Registry {
         let shared = Arc::new(Shared {
             inventory: Mutex::new(inventory),
             changed: Notify::new(),
+            urgent: Notify::new(),
         });
         self.all.write().insert(name, Arc::clone(&shared));
         shared
@@ -141,7 +144,7 @@ impl Registry {
     pub fn wake_contenders(&self) {
         for shared in self.all() {
             if !shared.inventory.lock().contested.is_empty() {
-                shared.changed.notify_one();
+                shared.urgent.notify_one();
             }
         }
     }

@@ -250,7 +250,7 @@ impl Watch {
             }
             drop(inventory);
             if news {
-                shared.changed.notify_one();
+                shared.urgent.notify_one();
             }
         }
     }
@@ -312,14 +312,25 @@ impl Watch {
 }
 
 fn hear(shared: &Shared, id: &ObjectId, news: News) {
-    let heard = shared
-        .inventory
-        .lock()
-        .get_mut(id)
-        .is_some_and(|item| item.hear(news));
-    if heard {
+    let mut inventory = shared.inventory.lock();
+    let Some(item) = inventory.get_mut(id) else {
+        return;
+    };
+    if !item.hear(news) {
+        return;
+    }
+    let urgent = item.is_urgent() || others_wait_for(id);
+    drop(inventory);
+    if urgent {
+        shared.urgent.notify_one();
+    } else {
         shared.changed.notify_one();
     }
+}
+
+/// Objects of a kind that is waited for by others.
+fn others_wait_for(id: &ObjectId) -> bool {
+    id.is("", "Namespace") || id.is("apiextensions.k8s.io", "CustomResourceDefinition")
 }
 
 fn of_kind(

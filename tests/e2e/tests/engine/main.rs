@@ -1,0 +1,56 @@
+//! The agent's engine on its own: no hub, no Git, the desired state handed to
+//! it. Every story runs on a real API server and on the sandbox, and both must
+//! agree.
+
+mod order;
+mod outages;
+mod proportion;
+mod strangers;
+mod world;
+
+use anyhow::Result;
+use world::Flavour;
+
+macro_rules! on {
+    ($cluster:ident, $flavour:expr, $($room:ident :: $story:ident,)+) => {
+        mod $cluster {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $story() -> Result<()> {
+                    $room::$story($flavour).await
+                }
+            )+
+        }
+    };
+}
+
+macro_rules! on_both {
+    ($($room:ident :: $story:ident,)+) => {
+        on! { kubernetes, Flavour::Api, $($room::$story,)+ }
+        on! { sandbox, Flavour::Sandbox, $($room::$story,)+ }
+    };
+}
+
+on_both! {
+    proportion::one_changed_object_of_a_thousand_is_one_apply_request,
+    proportion::an_idle_agent_makes_no_request,
+    proportion::two_hundred_assignments_on_one_cluster,
+    strangers::a_deleted_object_is_back_within_a_tenth_of_a_second,
+    strangers::a_changed_field_is_put_back_and_others_stay,
+    strangers::a_label_taken_away_is_put_back,
+    strangers::scaling_by_hand_is_undone_and_an_autoscaler_is_left_alone,
+    strangers::defaults_and_status_are_not_drift,
+    strangers::an_object_with_a_finalizer_is_named_while_it_goes,
+    order::definitions_come_before_their_objects_and_go_after_them,
+    order::an_immutable_field_is_named,
+    order::a_definition_deleted_by_hand_comes_back_with_its_objects,
+    order::one_document_in_each_kind_that_people_commit,
+}
+
+on! {
+    kubernetes_only,
+    Flavour::Api,
+    outages::the_api_server_dies_in_the_middle_of_an_apply,
+    outages::the_api_server_is_away_while_objects_are_deleted,
+}
