@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use futures::future::BoxFuture;
 use lockstep_proto::names::check_label;
 use lockstep_proto::v1::create_credential_request::Secret as Given;
 use lockstep_proto::v1::credential_spec::Type;
@@ -18,6 +19,7 @@ use lockstep_proto::{NameError, v1};
 use tonic::Status;
 use zeroize::Zeroizing;
 
+use crate::git::{BasicAuth, CredentialSource};
 use crate::private_file;
 use crate::secret::Secret;
 use crate::status::Fleet;
@@ -135,6 +137,18 @@ impl Credentials {
         Ok(Credential {
             secret: secret.ok_or_else(|| CredentialError::Sealed(row.name))?,
             username: row.username,
+        })
+    }
+}
+
+impl CredentialSource for Credentials {
+    fn basic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<BasicAuth, String>> {
+        Box::pin(async move {
+            let credential = self.get(name).await.map_err(|error| error.to_string())?;
+            Ok(BasicAuth {
+                username: credential.username,
+                password: credential.secret,
+            })
         })
     }
 }

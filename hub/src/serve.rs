@@ -19,7 +19,7 @@ use crate::credentials::Credentials;
 use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
 use crate::enrol::{Enrol, JoinTokens};
-use crate::git::{Git, Limits};
+use crate::git::{Git, GitOptions, Limits};
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::rollout;
@@ -108,7 +108,7 @@ impl Hub {
         let keep = ground.fleet.clone().keep(housekeeping.cancel.clone());
         housekeeping.tracker.spawn(keep);
         let work = Work::default();
-        let routes = start_rooms(&ground, &data, &work).await?;
+        let routes = start_rooms(&ground, &data, &settings, &work).await?;
         let listener = Listener::new(grpc, certificates.clone(), ground.metrics.clone());
         work.tracker.spawn(listener.serve(
             CountCalls::new(routes, ground.metrics.clone()),
@@ -160,9 +160,21 @@ impl Hub {
 
 /// Starts what turns commits into desired states and serves agents; returns
 /// the gRPC services.
-async fn start_rooms(ground: &Ground, data: &DataDir, work: &Work) -> anyhow::Result<Routes> {
+async fn start_rooms(
+    ground: &Ground,
+    data: &DataDir,
+    settings: &Settings,
+    work: &Work,
+) -> anyhow::Result<Routes> {
     let (fleet, pki, metrics) = (&ground.fleet, &ground.pki, &ground.metrics);
-    let git = Git::open(&data.folder("git")?, Limits::default());
+    let mirrors = GitOptions {
+        dir: data.folder("git")?,
+        allow_file: settings.allow_file_repositories,
+        limits: Limits::default(),
+        credentials: Arc::new(ground.credentials.clone()),
+        metrics: metrics.clone(),
+    };
+    let git = Git::start(mirrors, fleet.clone(), &work.tracker, work.cancel.clone()).await?;
     work.tracker.spawn(rollout::run(
         fleet.clone(),
         git,

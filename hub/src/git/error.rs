@@ -7,15 +7,15 @@ pub enum GitError {
     /// marks the Assignment dirty when it knows.
     #[error("waiting for the first fetch of repository {repository:?}")]
     NotFetched { repository: String },
-    /// The remote has no such branch or tag, or the server does not give the commit.
-    #[error("{r} does not exist in repository {repository:?}")]
-    NoSuchRef { repository: String, r: String },
-    /// A tag that names a tree or a blob.
-    #[error("{r} of repository {repository:?} does not name a commit")]
-    NotACommit { repository: String, r: String },
+    /// The remote has no such branch, tag or commit: `cause` says which.
+    #[error("{cause} in repository {repository:?}")]
+    NoSuchRef { repository: String, cause: String },
     /// The ref of the Assignment names nothing at all.
     #[error("the assignment's ref names no branch, tag or commit")]
     EmptyRef,
+    /// The tree was resolved some time ago, and the branch has moved on since.
+    #[error("that revision of repository {repository:?} has been overtaken; resolve its ref again")]
+    Gone { repository: String },
     /// The commit has no such folder.
     #[error("there is no folder {path:?} at {revision} of repository {repository:?}{hint}")]
     NoSuchPath {
@@ -42,4 +42,18 @@ impl GitError {
             cause: error.message().to_owned(),
         }
     }
+}
+
+/// Why the room cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot make the folder for mirrors of repositories, {}: {cause}", dir.display())]
+    Dir {
+        dir: std::path::PathBuf,
+        cause: std::io::Error,
+    },
+    #[error("cannot set up TLS for Git: {0}")]
+    Tls(String),
+    #[error("the hub is stopping")]
+    Stopped,
 }

@@ -12,60 +12,15 @@ const LINK: i32 = 0o120_000;
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;
 
-/// The name under which a mirror keeps what `r` names, and how people call it.
-pub(super) fn names_of(r: &v1::GitRef) -> Result<(String, String), GitError> {
-    let (folder, word, name) = if !r.branch.is_empty() {
-        ("heads", "branch", &r.branch)
-    } else if !r.tag.is_empty() {
-        ("tags", "tag", &r.tag)
-    } else if !r.commit.is_empty() {
-        ("commits", "commit", &r.commit)
-    } else {
-        return Err(GitError::EmptyRef);
-    };
-    Ok((
-        format!("refs/lockstep/{folder}/{name}"),
-        format!("{word} {name}"),
-    ))
-}
-
 pub(super) fn resolve(
     mirror: &Path,
     repository: &str,
-    r: &v1::GitRef,
+    commit: Oid,
     path: &str,
 ) -> Result<Resolved, GitError> {
     let damaged = |error: git2::Error| GitError::mirror(repository, &error);
-    let (ref_name, shown) = names_of(r)?;
-    let not_fetched = || GitError::NotFetched {
-        repository: repository.to_owned(),
-    };
-    let repo = match Repository::open_bare(mirror) {
-        Err(e) if e.code() == ErrorCode::NotFound => return Err(not_fetched()),
-        other => other.map_err(damaged)?,
-    };
-    let reference = match repo.find_reference(&ref_name) {
-        Err(e) if e.code() == ErrorCode::NotFound => return Err(not_fetched()),
-        Err(e) if e.code() == ErrorCode::InvalidSpec => {
-            return Err(GitError::NoSuchRef {
-                repository: repository.to_owned(),
-                r: shown,
-            });
-        }
-        other => other.map_err(damaged)?,
-    };
-    let target = reference.peel(ObjectType::Any).map_err(damaged)?;
-    let commit = match target
-        .peel(ObjectType::Commit)
-        .map(git2::Object::into_commit)
-    {
-        Ok(Ok(commit)) => commit,
-        Ok(Err(_)) => return Err(not_a_commit(repository, shown)),
-        Err(e) if matches!(e.code(), ErrorCode::InvalidSpec | ErrorCode::Peel) => {
-            return Err(not_a_commit(repository, shown));
-        }
-        Err(e) => return Err(damaged(e)),
-    };
+    let repo = Repository::open_bare(mirror).map_err(damaged)?;
+    let commit = repo.find_commit(commit).map_err(damaged)?;
     let revision = Revision::new(&commit.id().to_string()).expect("an object id is hexadecimal");
     let tree = folder(&repo, &commit, repository, path)?;
     Ok(Resolved {
@@ -73,13 +28,6 @@ pub(super) fn resolve(
         tree: tree.to_string(),
         revision,
     })
-}
-
-fn not_a_commit(repository: &str, r: String) -> GitError {
-    GitError::NotACommit {
-        repository: repository.to_owned(),
-        r,
-    }
 }
 
 /// The names in `path`; empty and "." mean the root.
@@ -148,8 +96,14 @@ pub(super) fn read_tree(
 ) -> Result<SourceTree, GitError> {
     let damaged = |error: git2::Error| GitError::mirror(repository, &error);
     let repo = Repository::open_bare(mirror).map_err(damaged)?;
-    let id = Oid::from_str(tree).map_err(damaged)?;
-    let root = repo.find_tree(id).map_err(damaged)?;
+    let gone = || GitError::Gone {
+        repository: repository.to_owned(),
+    };
+    let id = Oid::from_str(tree).map_err(|_| gone())?;
+    let root = match repo.find_tree(id) {
+        Err(e) if e.code() == ErrorCode::NotFound => return Err(gone()),
+        other => other.map_err(damaged)?,
+    };
     let mut walk = Walk {
         repo: &repo,
         repository,
@@ -269,7 +223,7 @@ impl<'a> Walk<'a> {
         let mut links = 1;
         // Names still to walk, the next one last; where we stand, from the root.
         let mut ahead: Vec<String> = Vec::new();
-        let mut here: Vec<(String, Oid)> = Vec::new();
+        let mut here: Vec<(Oid, ObjectType)> = Vec::new();
         let target = self.target(id, path)?;
         push_target(&mut ahead, &target);
         ahead.extend(components(folder).rev().map(str::to_owned));
@@ -280,13 +234,10 @@ impl<'a> Walk<'a> {
                 }
                 continue;
             }
-            let at = here.last().map_or(self.root.id(), |(_, id)| *id);
-            let tree = match self.repo.find_tree(at) {
-                Ok(tree) => tree,
-                Err(e) if e.code() == ErrorCode::NotFound => {
-                    return Err(GitError::mirror(self.repository, &e));
-                }
-                Err(_) => return Err(dangles(path, &target)),
+            let tree = match here.last() {
+                None => self.tree(self.root.id())?,
+                Some((id, ObjectType::Tree)) => self.tree(*id)?,
+                Some(_) => return Err(dangles(path, &target)),
             };
             let Some(entry) = tree.get_name(&name) else {
                 return Err(dangles(path, &target));
@@ -302,22 +253,19 @@ impl<'a> Walk<'a> {
                 let next = self.target(entry.id(), path)?;
                 push_target(&mut ahead, &next);
             } else {
-                here.push((name, entry.id()));
+                let Some(kind) = entry.kind() else {
+                    return Err(dangles(path, &target));
+                };
+                here.push((entry.id(), kind));
             }
         }
-        let Some((_, id)) = here.last() else {
-            return Err(refused(
+        match here.pop() {
+            Some((id, kind @ (ObjectType::Tree | ObjectType::Blob))) => Ok((id, kind)),
+            Some(_) => Err(dangles(path, &target)),
+            None => Err(refused(
                 path,
                 format!("a symbolic link to its own folder ({target})"),
-            ));
-        };
-        let odb = self
-            .repo
-            .odb()
-            .map_err(|e| GitError::mirror(self.repository, &e))?;
-        match odb.read_header(*id) {
-            Ok((_, kind)) => Ok((*id, kind)),
-            Err(_) => Err(dangles(path, &target)),
+            )),
         }
     }
 

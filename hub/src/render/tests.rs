@@ -409,7 +409,7 @@ proptest! {
         let want = bundle(&[("one.yaml", &one)]);
         let mut contents = vec![String::new(); 5];
         for (name, file) in names.iter().rev().zip(&files) {
-            write!(contents[*file], "{}---\n", config_map(name)).unwrap();
+            writeln!(contents[*file], "{}---", config_map(name)).unwrap();
         }
         let mut spread: Vec<_> = contents
             .iter()

@@ -6,7 +6,6 @@
 //! leads nowhere. Aliases are copies, and their sum is bounded, so that no
 //! file of a kilobyte becomes gigabytes.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use base64::Engine as _;
@@ -158,7 +157,7 @@ impl Build {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.cost += NODE + text.len();
-                self.scalar(text, style, anchor, tag.as_deref(), span)
+                self.scalar(&text, style, anchor, tag.as_deref(), span)
             }
             Event::SequenceStart(_, anchor, _) => self.start(anchor, Node::List(Vec::new()), span),
             Event::MappingStart(_, anchor, _) => self.start(
@@ -238,13 +237,13 @@ impl Build {
 
     fn scalar(
         &mut self,
-        text: Cow<'_, str>,
+        text: &str,
         style: ScalarStyle,
         anchor: usize,
         tag: Option<&Tag>,
         span: &Span,
     ) -> Result<(), Broken> {
-        let scalar = meaning(&text, style, tag).map_err(|cause| broken(span, cause))?;
+        let scalar = meaning(text, style, tag).map_err(|cause| broken(span, cause))?;
         if self.at_key() {
             let merges = style == ScalarStyle::Plain
                 && text == "<<"
@@ -256,7 +255,7 @@ impl Build {
             self.note_item(span);
         }
         let json = match &scalar {
-            Meaning::Plain(scalar) => to_json(*scalar, &text),
+            Meaning::Plain(scalar) => to_json(*scalar, text),
             Meaning::Text(text) => Some(Value::String(text.clone())),
         };
         if anchor > 0 {
@@ -273,7 +272,7 @@ impl Build {
         }
         if self.at_key() {
             let name = match scalar {
-                Meaning::Plain(scalar) => to_key(scalar, &text),
+                Meaning::Plain(scalar) => to_key(scalar, text),
                 Meaning::Text(text) => Some(text),
             };
             let name = name.ok_or_else(|| broken(span, "a key must be a text; quote it"))?;

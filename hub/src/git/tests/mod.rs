@@ -1,0 +1,7 @@
+//! The room against `git http-backend`, with a fleet that tests hold.
+
+mod disk;
+mod faults;
+mod remotes;
+mod trees;
+mod world;
