@@ -53,6 +53,17 @@ pub(super) enum RemoteError {
     Stopped,
 }
 
+impl RemoteError {
+    /// Whether it comes from what was asked for, so that asking for something
+    /// else may go well.
+    pub(super) fn is_of_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Protocol(_) | Self::Mirror(_) | Self::BrokenOff { .. } | Self::TooBig(_)
+        )
+    }
+}
+
 impl From<NotPackets> for RemoteError {
     fn from(error: NotPackets) -> Self {
         Self::Protocol(error.into())

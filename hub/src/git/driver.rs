@@ -15,8 +15,9 @@ use tokio_util::task::TaskTracker;
 
 use super::cause::RemoteError;
 use super::fleet::Repositories;
-use super::look::{Look, Means, Memory, Sight};
+use super::look::{Look, Memory, Sight};
 use super::mirror::{Mirror, remove_orphans};
+use super::remote::Means;
 use super::schedule::{GAP, wait};
 use super::{Entry, Seen, Shared};
 use crate::metrics::{FetchResult, Metrics};

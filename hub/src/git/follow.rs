@@ -1,7 +1,7 @@
 //! Which refs a repository is followed by, and what is to be fetched for them.
 //! Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use git2::Oid;
 use lockstep_proto::v1;
@@ -31,6 +31,18 @@ impl Follow {
             Some(Self::Commit(r.commit.to_ascii_lowercase()))
         } else {
             None
+        }
+    }
+
+    /// How to say that the remote does not have it.
+    pub(super) fn missing(&self) -> String {
+        match self {
+            Self::Branch(name) => format!("branch {name:?} does not exist"),
+            Self::Tag(name) => format!("tag {name:?} does not exist"),
+            Self::Commit(id) if self.commit().is_some() => format!("commit {id} does not exist"),
+            Self::Commit(id) => {
+                format!("{id:?} is not a commit: give all 40 hexadecimal digits")
+            }
         }
     }
 
@@ -72,9 +84,7 @@ pub(super) fn wanted(follows: &BTreeSet<Follow>) -> Wanted {
 /// What the remote has of what is followed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Where branches and tags stand on the remote.
-    pub tips: BTreeMap<Follow, Oid>,
-    /// Those among them that the mirror does not have there.
+    /// Branches and tags that are elsewhere on the remote than in the mirror.
     pub moved: Vec<(Follow, Oid)>,
     /// Pinned commits that the mirror does not have.
     pub commits: Vec<(Follow, Oid)>,
@@ -98,7 +108,6 @@ pub(super) fn plan(follows: &BTreeSet<Follow>, refs: &RemoteRefs, heads: &Heads)
         match follow.ref_name().and_then(|name| refs.get(&name)) {
             None => plan.missing.push(follow.clone()),
             Some(found) => {
-                plan.tips.insert(follow.clone(), found.id);
                 if have != Some(found.id) {
                     plan.moved.push((follow.clone(), found.id));
                 }

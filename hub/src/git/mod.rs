@@ -22,6 +22,7 @@ mod mirror;
 mod pktline;
 mod protocol;
 mod read;
+mod remote;
 mod schedule;
 mod source;
 #[cfg(test)]
@@ -50,7 +51,7 @@ use crate::status::Fleet;
 use driver::Driver;
 use fleet::Repositories;
 use follow::Follow;
-use look::Means;
+use remote::Means;
 
 /// A login at a Git server.
 #[derive(Debug, Clone)]

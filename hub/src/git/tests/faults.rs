@@ -1,12 +1,13 @@
 //! What goes wrong at a remote: it is said, it ends, and nothing else notices.
 
+use std::fs;
 use std::time::Duration;
 
 use lockstep_fixtures::{Fault, GitServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::world::{PASSWORD, World, at_url, branch, short, spec};
+use super::world::{PASSWORD, World, at_url, branch, commit, short, spec};
 use crate::git::Limits;
 use lockstep_proto::v1;
 
@@ -163,8 +164,8 @@ async fn a_broken_commit_moves_no_head() {
         };
         let id = repo.git(&["rev-parse", what]).await.unwrap();
         let object = repo.bare().join("objects").join(&id[..2]).join(&id[2..]);
-        let content = std::fs::read(&object).unwrap();
-        std::fs::remove_file(&object).unwrap();
+        let content = fs::read(&object).unwrap();
+        fs::remove_file(&object).unwrap();
         world.wake("shop");
         let status = world
             .until("shop", |status| !status.message.is_empty())
@@ -175,9 +176,38 @@ async fn a_broken_commit_moves_no_head() {
             "{kind}: {}",
             status.message
         );
-        std::fs::write(&object, content).unwrap();
+        fs::write(&object, content).unwrap();
         world.at("shop", &second).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_branch_does_not_hold_up_another_one() {
+    let server = GitServer::start().await.unwrap();
+    let repo = server.repository("shop").await.unwrap();
+    let nowhere = "1".repeat(40);
+    repo.commit("One", &[("a", "1")]).await.unwrap();
+    repo.switch("broken").await.unwrap();
+    repo.commit("Broken", &[("a", "broken")]).await.unwrap();
+    let id = repo.git(&["rev-parse", "HEAD:a"]).await.unwrap();
+    fs::remove_file(repo.bare().join("objects").join(&id[..2]).join(&id[2..])).unwrap();
+    repo.switch("main").await.unwrap();
+    let second = repo.commit("Two", &[("a", "2")]).await.unwrap();
+    let world = World::new(short()).await;
+    for r in [branch("broken"), branch("main"), commit(&nowhere)] {
+        world.follow("shop", &r);
+    }
+    world.apply("shop", spec(&repo));
+    let status = world.says("shop", "branch broken: ").await;
+    assert!(
+        status
+            .message
+            .contains(&format!("commit {nowhere} does not exist")),
+        "{}",
+        status.message
+    );
+    let main = world.resolve("shop", &branch("main"), "").await.unwrap();
+    assert_eq!(main.revision.as_str(), second);
 }
 
 /// Answers every request with the same head and notes what it was sent.

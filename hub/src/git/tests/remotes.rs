@@ -135,7 +135,7 @@ async fn tags_and_commits_resolve_and_what_is_missing_is_said() {
                 "branch \"gone\" does not exist in repository \"shop\"",
             ),
             (tag("gone"), "tag \"gone\" does not exist in"),
-            (commit(&nowhere), "does not exist in the repository in"),
+            (commit(&nowhere), "does not exist in repository"),
             (
                 commit("1234567"),
                 "\"1234567\" is not a commit: give all 40",
