@@ -78,7 +78,7 @@ async fn links_that_lead_astray_are_named() {
         ),
         ("a.yaml/b", "which does not exist"),
         ("l.yaml", "leads back to itself"),
-        (".", "folders deep"),
+        (".", "leads back to itself"),
         ("..", "a symbolic link to its own folder"),
     ] {
         let (_server, world) = filled(TreeLimits::default(), |repo| {
