@@ -69,6 +69,7 @@ fn render(endpoint: &str, ca: &str, token: &Secret) -> String {
     let ca: String = ca.lines().map(|line| format!("    {line}\n")).collect();
     format!(
         "# A context of the `lockstep` command with an administrator's token: keep it secret.\n\
+         # The hub writes this file anew when its address changes: copy it, do not edit it.\n\
          #   LOCKSTEP_CONFIG=this-file lockstep get clusters\n\
          currentContext: default\n\
          contexts:\n\
