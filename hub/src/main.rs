@@ -80,12 +80,20 @@ fn run(settings: Settings) -> anyhow::Result<()> {
                 hub = Hub::start(settings) => hub?,
                 () = told() => return Ok(()),
             };
-            told().await;
+            let failed = tokio::select! {
+                () = told() => false,
+                () = hub.failed() => true,
+            };
             tokio::select! {
                 () = hub.stop() => {}
                 // Told twice: at once.
                 () = told() => {}
             }
+            anyhow::ensure!(
+                !failed,
+                "a part of the hub failed (see the log): start it again; what was acknowledged is \
+                 in the database"
+            );
             Ok(())
         })
 }

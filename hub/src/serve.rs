@@ -3,13 +3,12 @@
 mod addresses;
 mod mint;
 mod probes;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::api::Api;
@@ -27,9 +26,7 @@ use crate::status::{Fleet, FleetOptions};
 use crate::store::Store;
 use crate::transport::{Certificates, CountCalls, Listener};
 use crate::web::{Readiness, Web};
-
-/// How long a stopping hub waits for what is in progress.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+use work::Work;
 
 /// A hub that runs. Stop it with [`Hub::stop`].
 pub struct Hub {
@@ -42,22 +39,6 @@ pub struct Hub {
     housekeeping: Work,
     // Dropped last: another hub may then take the folder.
     _data: DataDir,
-}
-
-/// Tasks that are told to stop together.
-#[derive(Default)]
-struct Work {
-    tracker: TaskTracker,
-    cancel: CancellationToken,
-}
-
-impl Work {
-    async fn stop(self) -> bool {
-        self.cancel.cancel();
-        self.tracker.close();
-        let ended = tokio::time::timeout(STOP_TIMEOUT, self.tracker.wait()).await;
-        ended.is_ok()
-    }
 }
 
 /// What the rooms stand on: everything that is read from the data folder.
@@ -106,30 +87,24 @@ impl Hub {
 
         let housekeeping = Work::default();
         let keep = ground.fleet.clone().keep(housekeeping.cancel.clone());
-        housekeeping.tracker.spawn(keep);
+        housekeeping.room("housekeeping", keep);
         let work = Work::default();
         let routes = start_rooms(&ground, &data, &settings, &work).await?;
         let listener = Listener::new(grpc, certificates.clone(), ground.metrics.clone());
-        work.tracker.spawn(listener.serve(
-            CountCalls::new(routes, ground.metrics.clone()),
-            work.tracker.clone(),
-            work.cancel.clone(),
-        ));
-        work.tracker
-            .spawn(certificates.keep_fresh(work.cancel.clone()));
+        let calls = CountCalls::new(routes, ground.metrics.clone());
+        let (tracker, cancel) = (work.tracker.clone(), work.cancel.clone());
+        work.room("gRPC", listener.serve(calls, tracker, cancel));
+        let fresh = certificates.keep_fresh(work.cancel.clone());
+        work.room("certificates", fresh);
         let web = Web {
             fleet: ground.fleet.clone(),
             credentials: ground.credentials.clone(),
             metrics: ground.metrics.clone(),
             readiness: readiness.clone(),
         };
-        let web = crate::web::serve(
-            http,
-            web.router(),
-            work.tracker.clone(),
-            work.cancel.clone(),
-        );
-        work.tracker.spawn(web);
+        let (tracker, cancel) = (work.tracker.clone(), work.cancel.clone());
+        let web = crate::web::serve(http, web.router(), tracker, cancel);
+        work.room("HTTP", web);
 
         announce(&settings, &ground, &data, grpc_address, http_address).await?;
         drop(starting);
@@ -141,6 +116,14 @@ impl Hub {
             housekeeping,
             _data: data,
         })
+    }
+
+    /// Resolves when a part of the hub has failed and it has to be started anew.
+    pub async fn failed(&self) {
+        tokio::select! {
+            () = self.work.failed() => {}
+            () = self.housekeeping.failed() => {}
+        }
     }
 
     /// Stops: no new work, what is in progress comes to its end, what is only
@@ -175,12 +158,8 @@ async fn start_rooms(
         metrics: metrics.clone(),
     };
     let git = Git::start(mirrors, fleet.clone(), &work.tracker, work.cancel.clone()).await?;
-    work.tracker.spawn(rollout::run(
-        fleet.clone(),
-        git,
-        metrics.clone(),
-        work.cancel.clone(),
-    ));
+    let rollout = rollout::run(fleet.clone(), git, metrics.clone(), work.cancel.clone());
+    work.room("rollout", rollout);
     let dispatch = Dispatch::start(
         fleet.clone(),
         pki.clone(),
