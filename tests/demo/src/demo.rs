@@ -77,69 +77,27 @@ pub async fn run(args: &Args) -> Result<()> {
     // Logs stay until it is known that nobody needs them.
     Scratch::keep_all(true);
     let forget = || Scratch::keep_all(args.dir.is_some());
-    let mut telling = Box::pin(tell(args));
+    let members = clusters::members(args);
+    let mut starting = Box::pin(start(args, &members));
     let mut world = tokio::select! {
-        told = &mut telling => told?,
+        started = &mut starting => started?,
         () = interrupt.come() => {
             say("\nStopping.");
             forget();
             return Ok(());
         }
     };
-    let ended = if args.once {
-        world.finish().await
-    } else {
-        world.stay(&mut interrupt).await
-    };
+    let ended = world.run(args, &mut interrupt).await;
     if args.kubeconfig.is_some() {
-        world.leave().await;
+        tokio::select! {
+            () = world.leave() => {}
+            () = interrupt.come() => say("Left as it is."),
+        }
     }
     if ended.is_ok() {
         forget();
     }
     ended
-}
-
-/// The story up to the second commit.
-async fn tell(args: &Args) -> Result<World> {
-    let members = clusters::members(args);
-    let mut world = start(args, &members).await?;
-    say("\nApplying a repository, two groups and two assignments:");
-    let resources = story::resources(world.repository.url());
-    std::fs::write(world.dir.join("fleet.yaml"), &resources).context("write fleet.yaml")?;
-    let applied = world.cli.apply(&resources).await?;
-    for line in applied.lines() {
-        say(&format!("  {line}"));
-    }
-    let first = world.repository.head().await?;
-    say(&format!(
-        "\nCommit {} goes to {} clusters:\n",
-        &first[..7],
-        world.clusters.len()
-    ));
-    let arrival = world.arrive(&first, args.timeout, Instant::now()).await?;
-    say(&format!(
-        "\nConverged after {:.1} s.",
-        arrival.as_secs_f32()
-    ));
-
-    let files = [(WEB, story::web(VERSIONS[1]))];
-    let files: Vec<(&str, &str)> = files
-        .iter()
-        .map(|(path, text)| (*path, text.as_str()))
-        .collect();
-    let subject = format!("Ship {}", VERSIONS[1]);
-    let second = world.repository.commit(&subject, &files).await?;
-    let pushed = Instant::now();
-    notify(&world.hub).await;
-    say(&format!("\nPushed commit {} ({subject}):\n", &second[..7]));
-    let arrival = world.arrive(&second, args.timeout, pushed).await?;
-    say(&format!(
-        "\nFrom push to healthy on all {} clusters: {:.2} s.",
-        world.clusters.len(),
-        arrival.as_secs_f32()
-    ));
-    Ok(world)
 }
 
 async fn start(args: &Args, members: &[Member]) -> Result<World> {
@@ -231,6 +189,59 @@ async fn notify(hub: &Hub) {
 }
 
 impl World {
+    /// The story, and what comes after it; an interruption is a good end, too.
+    async fn run(&mut self, args: &Args, interrupt: &mut Interrupt) -> Result<()> {
+        tokio::select! {
+            told = self.tell(args) => told?,
+            () = interrupt.come() => {
+                say("\nStopping.");
+                return Ok(());
+            }
+        }
+        if args.once {
+            self.finish().await
+        } else {
+            self.stay(interrupt).await
+        }
+    }
+
+    /// From the first resources to the second commit.
+    async fn tell(&mut self, args: &Args) -> Result<()> {
+        say("\nApplying a repository, two groups and two assignments:");
+        let resources = story::resources(self.repository.url());
+        std::fs::write(self.dir.join("fleet.yaml"), &resources).context("write fleet.yaml")?;
+        let applied = self.cli.apply(&resources).await?;
+        for line in applied.lines() {
+            say(&format!("  {line}"));
+        }
+        let first = self.repository.head().await?;
+        let count = self.clusters.len();
+        let clusters = if count == 1 {
+            "1 cluster".to_owned()
+        } else {
+            format!("{count} clusters")
+        };
+        say(&format!("\nCommit {} goes to {clusters}:\n", &first[..7]));
+        let arrival = self.arrive(&first, args.timeout, Instant::now()).await?;
+        say(&format!(
+            "\nConverged after {:.1} s.",
+            arrival.as_secs_f32()
+        ));
+
+        let web = story::web(VERSIONS[1]);
+        let subject = format!("Ship {}", VERSIONS[1]);
+        let second = self.repository.commit(&subject, &[(WEB, &web)]).await?;
+        let pushed = Instant::now();
+        notify(&self.hub).await;
+        say(&format!("\nPushed commit {} ({subject}):\n", &second[..7]));
+        let arrival = self.arrive(&second, args.timeout, pushed).await?;
+        say(&format!(
+            "\nFrom push to healthy on {clusters}: {:.2} s.",
+            arrival.as_secs_f32()
+        ));
+        Ok(())
+    }
+
     /// Shows the table until every place runs the revision; gives the time since `begin`.
     async fn arrive(
         &mut self,
@@ -239,7 +250,7 @@ impl World {
         begin: Instant,
     ) -> Result<Duration> {
         let deadline = tokio::time::Instant::now() + limit;
-        let mut screen = Screen::new();
+        let mut screen = Screen::new(revision);
         let mut watch = Watch::start(&self.cli)?;
         let mut rows: Vec<Row> = Vec::new();
         let mut check = tokio::time::interval(CHECK);
@@ -265,9 +276,16 @@ impl World {
 
     /// Is everybody still there?
     fn check(&mut self) -> Result<()> {
-        self.hub.process()?.check()?;
+        let mut parts = vec![self.hub.process()?];
         for one in &mut self.clusters {
-            one.agent.process()?.check()?;
+            parts.push(one.agent.process()?);
+        }
+        for part in parts {
+            if let Err(error) = part.check() {
+                // Whether to wait longer is for others to know; why it ended is for people.
+                let words: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+                bail!("{}", words.join(": "));
+            }
         }
         Ok(())
     }
@@ -365,7 +383,7 @@ impl World {
                 .is_none_or(|(revision, _, _)| *revision != newest)
             {
                 say(&format!("Commit {}:\n", &newest[..7.min(newest.len())]));
-                begun = Some((newest.clone(), Instant::now(), Screen::new()));
+                begun = Some((newest.clone(), Instant::now(), Screen::new(&newest)));
             }
             if let Some((_, at, screen)) = &mut begun {
                 screen.show(&rows, left, self.expected.len(), left == 0);
@@ -447,7 +465,7 @@ What arrives is shown here. Ctrl-C ends the demo and everything that it started.
         };
         match tokio::time::timeout(LEAVE, leaving).await {
             Ok(Ok(())) => say(
-                "Removed. The namespace lockstep-system of the agents is left; delete it as you like.",
+                "Removed. The namespaces shop, preview and lockstep-system are left, empty; delete them as you like.",
             ),
             Ok(Err(error)) => say(&format!(
                 "It could not be removed: {error:#}. Look into the namespaces shop and preview."

@@ -12,9 +12,14 @@ pub struct Member {
 pub const PROD: &str = "prod";
 pub const STAGING: &str = "staging";
 
+/// How many of `count` clusters are in prod: three fifths, and one is left for staging.
+fn in_prod(count: usize) -> usize {
+    (count * 3).div_ceil(5).min(count.saturating_sub(1)).max(1)
+}
+
 /// A fleet of `count` clusters: three fifths in prod, over two regions, the rest in staging.
 pub fn fleet(count: usize) -> Vec<Member> {
-    let prod = (count * 3).div_ceil(5);
+    let prod = in_prod(count);
     let (mut eu, mut us, mut st) = (0, 0, 0);
     (0..count)
         .map(|at| {
@@ -41,7 +46,7 @@ pub fn fleet(count: usize) -> Vec<Member> {
 
 /// A fleet of the person's own contexts, named after them.
 pub fn own(contexts: &[String]) -> Vec<Member> {
-    let prod = (contexts.len() * 3).div_ceil(5);
+    let prod = in_prod(contexts.len());
     let mut out: Vec<Member> = Vec::new();
     for (at, context) in contexts.iter().enumerate() {
         let base = cluster_name(context);
@@ -107,6 +112,7 @@ mod tests {
             unique.dedup();
             assert_eq!(unique.len(), count);
             assert_eq!(fleet[0].group, PROD);
+            assert!(count == 1 || fleet[count - 1].group == STAGING);
         }
     }
 

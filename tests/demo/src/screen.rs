@@ -16,6 +16,9 @@ const HEIGHT: usize = 24;
 /// Draws rows as they change.
 pub struct Screen {
     live: bool,
+    colour: bool,
+    /// The revision that everybody is to run.
+    revision: String,
     begin: Instant,
     drawn: usize,
     last_frame: Option<Instant>,
@@ -24,10 +27,12 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Times count from now.
-    pub fn new() -> Self {
+    /// For the arrival of a revision; times count from now.
+    pub fn new(revision: &str) -> Self {
         Self {
             live: is_terminal(),
+            colour: is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            revision: revision.to_owned(),
             begin: Instant::now(),
             drawn: 0,
             last_frame: None,
@@ -50,7 +55,7 @@ impl Screen {
                 expected - left,
                 self.begin.elapsed().as_secs_f32()
             );
-            let lines = table(rows, height.saturating_sub(4).max(4), &sum);
+            let lines = table(rows, height.saturating_sub(4).max(4), &sum, self.colour);
             let up = if self.drawn > 0 {
                 format!("\x1b[{}A", self.drawn)
             } else {
@@ -77,7 +82,7 @@ impl Screen {
     }
 
     fn tell(&mut self, rows: &[Row]) {
-        for row in rows.iter().filter(|row| !row.assignment.is_empty()) {
+        for row in rows.iter().filter(|row| row.desired == self.revision) {
             let words = format!("{} {} {}", short(&row.applied), row.sync, row.health);
             let place = (row.cluster.clone(), row.assignment.clone());
             if self.told.get(&place) == Some(&words) {
@@ -104,6 +109,16 @@ impl Screen {
     }
 }
 
+/// The colour of a word of the status, if it has one.
+fn paint(word: &str) -> Option<&'static str> {
+    match word {
+        "Synced" | "Healthy" | "Online" => Some("32"),
+        "Applying" | "OutOfSync" | "Progressing" | "Missing" | "Suspended" => Some("33"),
+        "Failed" | "Degraded" | "Offline" => Some("31"),
+        _ => None,
+    }
+}
+
 fn short(revision: &str) -> String {
     if revision.is_empty() {
         "-".to_owned()
@@ -114,7 +129,7 @@ fn short(revision: &str) -> String {
 
 /// The rows as lines, at most `height` of them; those that are not there yet come first when
 /// not all fit.
-fn table(rows: &[Row], height: usize, sum: &str) -> Vec<String> {
+fn table(rows: &[Row], height: usize, sum: &str, colour: bool) -> Vec<String> {
     const HEAD: [&str; 8] = [
         "CLUSTER",
         "GROUP",
@@ -164,7 +179,13 @@ fn table(rows: &[Row], height: usize, sum: &str) -> Vec<String> {
             let padded: Vec<String> = row
                 .iter()
                 .zip(widths)
-                .map(|(cell, width)| format!("{cell:<width$}"))
+                .map(|(cell, width)| {
+                    let text = format!("{cell:<width$}");
+                    match paint(cell) {
+                        Some(code) if colour => format!("\x1b[{code}m{text}\x1b[0m"),
+                        _ => text,
+                    }
+                })
                 .collect();
             padded.join("  ").trim_end().to_owned()
         })
@@ -199,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_small_fleet_is_shown_whole_and_in_columns() {
-        let lines = table(&[row(1, true), row(12, false)], 10, "1 of 2");
+        let lines = table(&[row(1, true), row(12, false)], 10, "1 of 2", false);
         assert_eq!(
             lines,
             [
@@ -214,7 +235,7 @@ mod tests {
     #[test]
     fn a_large_fleet_fits_the_terminal_and_shows_who_is_late() {
         let rows: Vec<Row> = (0..50).map(|number| row(number, number != 40)).collect();
-        let lines = table(&rows, 10, "49 of 50");
+        let lines = table(&rows, 10, "49 of 50", false);
         assert!(lines.len() <= 10, "{lines:?}");
         assert!(lines[1].starts_with("eu-40 "), "{lines:?}");
         assert!(

@@ -100,6 +100,8 @@ impl Watch {
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
+            // Ctrl-C is for us: what we started ends when we say so.
+            .process_group(0)
             .spawn()
             .context("start lockstep status --watch")?;
         let output = child.stdout.take().context("its output")?;
