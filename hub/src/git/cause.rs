@@ -38,7 +38,7 @@ pub(super) enum RemoteError {
         what: &'static str,
         after: Duration,
     },
-    #[error("the fetch took longer than {}s and was given up", .0.as_secs())]
+    #[error("the server took longer than {}s and was given up", .0.as_secs())]
     Deadline(Duration),
     #[error("the fetch brought more than {0} bytes and was given up")]
     TooBig(u64),
@@ -54,6 +54,14 @@ pub(super) enum RemoteError {
 }
 
 impl RemoteError {
+    /// Whether another try may go better at once, rather than wait as long again.
+    pub(super) fn is_quick(&self) -> bool {
+        !matches!(
+            self,
+            Self::Stalled { .. } | Self::Deadline(_) | Self::Stopped
+        )
+    }
+
     /// Whether it comes from what was asked for, so that asking for something
     /// else may go well.
     pub(super) fn is_of_content(&self) -> bool {

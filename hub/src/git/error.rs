@@ -36,6 +36,23 @@ pub enum GitError {
 }
 
 impl GitError {
+    /// The same with the file that a [`GitError::Tree`] is about named from
+    /// the root of the repository that has the folder at `folder`.
+    #[must_use]
+    pub fn beneath(self, folder: &str) -> Self {
+        let folder = super::plain_path(folder);
+        match self {
+            Self::Tree { path, cause } if !folder.is_empty() => Self::Tree {
+                path: match path.as_str() {
+                    "." => folder,
+                    path => format!("{folder}/{path}"),
+                },
+                cause,
+            },
+            other => other,
+        }
+    }
+
     pub(super) fn mirror(repository: &str, error: &git2::Error) -> Self {
         Self::Mirror {
             repository: repository.to_owned(),

@@ -96,8 +96,10 @@ pub(super) struct Http<'a> {
     pub url: &'a Url,
     pub login: Option<&'a Login>,
     pub limits: &'a Limits,
-    /// When the look must be over.
+    /// When this part of the look must be over.
     pub deadline: Instant,
+    /// How long that was from its start.
+    pub time: Duration,
 }
 
 /// What is remembered of a server from one look to the next: where it really
@@ -253,7 +255,7 @@ impl Http<'_> {
         match timeout(after.min(left), self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(cause::of_request(&host(url), &error)),
-            Err(_) if left < after => Err(RemoteError::Deadline(self.limits.fetch_time)),
+            Err(_) if left < after => Err(RemoteError::Deadline(self.time)),
             Err(_) => Err(RemoteError::Stalled {
                 host: host(url),
                 what: "did not answer",
@@ -294,6 +296,7 @@ impl Http<'_> {
             left: self.limits.fetch_bytes,
             deadline: self.deadline,
             limits: self.limits.clone(),
+            time: self.time,
         })
     }
 }
@@ -305,8 +308,8 @@ struct Answer {
     decoder: Decoder,
     left: u64,
     deadline: Instant,
-    /// What `left` and `deadline` come from, to name them.
     limits: Limits,
+    time: Duration,
 }
 
 impl Answer {
@@ -336,7 +339,7 @@ impl Answer {
                     });
                 }
                 Err(_) if left < idle => {
-                    return Err(RemoteError::Deadline(self.limits.fetch_time));
+                    return Err(RemoteError::Deadline(self.time));
                 }
                 Err(_) => {
                     return Err(RemoteError::Stalled {

@@ -76,7 +76,9 @@ pub struct Limits {
     pub fetch_bytes: u64,
     /// From the first byte of a fetch to its last object being indexed.
     pub fetch_time: Duration,
-    /// Until the head of an answer: servers count objects before they send.
+    /// Until a server lists its refs.
+    pub list_time: Duration,
+    /// Until the head of a pack's answer: servers count objects before they send.
     pub answer: Duration,
     /// Between two pieces of an answer.
     pub idle: Duration,
@@ -90,6 +92,7 @@ impl Default for Limits {
             tree: TreeLimits::default(),
             fetch_bytes: 1 << 30,
             fetch_time: Duration::from_secs(300),
+            list_time: Duration::from_secs(30),
             answer: Duration::from_secs(60),
             idle: Duration::from_secs(30),
             fetches: 16,
@@ -117,6 +120,11 @@ pub struct Resolved {
     pub commit: v1::CommitInfo,
     /// Id of the Git tree at the path: equal trees hold equal files.
     pub tree: String,
+}
+
+/// A folder's path as people write it, without what means nothing: "./a//b/" is "a/b".
+pub(crate) fn plain_path(path: &str) -> String {
+    read::components(path).collect::<Vec<_>>().join("/")
 }
 
 /// The mirrors of all Repositories. Cheap to clone.

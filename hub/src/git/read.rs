@@ -31,7 +31,7 @@ pub(super) fn resolve(
 }
 
 /// The names in `path`; empty and "." mean the root.
-fn components(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+pub(super) fn components(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.split('/').filter(|c| !c.is_empty() && *c != ".")
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use git2::Oid;
 use lockstep_proto::{Digest, v1};
@@ -58,13 +59,14 @@ struct Web {
 }
 
 impl Web {
-    fn until<'a>(&'a self, limits: &'a Limits, deadline: Instant) -> Http<'a> {
+    fn within<'a>(&'a self, time: Duration, limits: &'a Limits) -> Http<'a> {
         Http {
             client: self.client.clone(),
             url: &self.url,
             login: self.login.as_ref(),
             limits,
-            deadline,
+            deadline: Instant::now() + time,
+            time,
         }
     }
 }
@@ -120,12 +122,14 @@ impl<'a> Remote<'a> {
             Way::Http(web) => web,
         };
         let limits = &self.means.limits;
-        let http = web.until(limits, Instant::now() + limits.fetch_time);
+        let http = web.within(limits.list_time, limits);
         // What was known may be of another time; then all is asked again.
         let known = contact.known.take().filter(|known| known.server.v2);
         let listed = self.unless_stopped(http.list(known.as_ref(), wanted)).await;
         let (known, refs) = match listed {
-            Err(_) if known.is_some() => self.unless_stopped(http.list(None, wanted)).await?,
+            Err(error) if known.is_some() && error.is_quick() => {
+                self.unless_stopped(http.list(None, wanted)).await?
+            }
             listed => listed?,
         };
         contact.known = Some(known);
@@ -166,10 +170,9 @@ impl<'a> Remote<'a> {
         let waiting = async { Ok(self.means.fetches.acquire().await) };
         let _permit = self.unless_stopped(waiting).await?;
         let limits = &self.means.limits;
-        let deadline = Instant::now() + limits.fetch_time;
         let ids: Vec<_> = ids.into_iter().collect();
         let until = Until {
-            deadline: deadline.into_std(),
+            deadline: std::time::Instant::now() + limits.fetch_time,
             cancel: self.cancel.clone(),
         };
         let mirror = mirror.clone();
@@ -194,7 +197,7 @@ impl<'a> Remote<'a> {
             let shallow = blocking(move || Ok(mirror.shallow()?)).await?;
             want(ids, haves, &shallow, known.server.shallow)
         };
-        let http = web.until(limits, deadline);
+        let http = web.within(limits.fetch_time, limits);
         let intake = Intake::start(mirror, until);
         match self.unless_stopped(http.fetch(known, &want, &intake)).await {
             Ok(()) => intake.finish().await,

@@ -23,7 +23,7 @@ use lockstep_proto::Digest;
 use lockstep_proto::bundle::{IndexEntry, ObjectKey, bundle_digest};
 use serde_json::Value;
 
-pub use error::{Problem, RenderError};
+pub use error::{Place, Problem, RenderError};
 
 use crate::git::{SourceFile, SourceTree};
 
@@ -133,7 +133,7 @@ pub fn render(tree: &SourceTree) -> Result<Rendered, RenderError> {
 struct Render<'a> {
     objects: Vec<RenderedObject>,
     bytes: usize,
-    seen: HashMap<Identity, Place<'a>>,
+    seen: HashMap<Identity, Spot<'a>>,
     problems: Vec<Problem>,
     more: bool,
 }
@@ -141,10 +141,20 @@ struct Render<'a> {
 /// What the API server takes for the same object: its version is not part of it.
 type Identity = (String, String, String, String);
 
+/// A [`Place`] that borrows.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Spot<'a> {
     file: &'a str,
     line: usize,
+}
+
+impl From<Spot<'_>> for Place {
+    fn from(spot: Spot<'_>) -> Self {
+        Self {
+            file: spot.file.to_owned(),
+            line: spot.line,
+        }
+    }
 }
 
 impl<'a> Render<'a> {
@@ -175,15 +185,15 @@ impl<'a> Render<'a> {
                     item_lines: &document.item_lines,
                 };
                 object::unfold(value, &source, &mut |line, object| match object {
-                    Ok((key, json)) => self.object(Place { file, line }, key, json),
+                    Ok((key, json)) => self.object(Spot { file, line }, key, json),
                     Err(cause) => self.problem(file, line, cause),
                 });
             }
         }
     }
 
-    fn object(&mut self, place: Place<'a>, key: ObjectKey, json: Vec<u8>) {
-        let Place { file, line } = place;
+    fn object(&mut self, place: Spot<'a>, key: ObjectKey, json: Vec<u8>) {
+        let Spot { file, line } = place;
         if json.len() > MAX_OBJECT {
             let size = json.len();
             return self.problem(
@@ -218,14 +228,11 @@ impl<'a> Render<'a> {
             key.name.clone(),
         );
         if let Some(first) = self.seen.get(&identity).copied() {
-            return self.problem(
-                file,
-                line,
-                format!(
-                    "{key} stands here a second time, first at {}:{}",
-                    first.file, first.line
-                ),
-            );
+            return self.add(Problem {
+                place: place.into(),
+                cause: format!("{key} stands here a second time, first at"),
+                other: Some(first.into()),
+            });
         }
         self.seen.insert(identity, place);
         self.objects.push(RenderedObject {
@@ -238,15 +245,19 @@ impl<'a> Render<'a> {
     }
 
     fn problem(&mut self, file: &str, line: usize, cause: String) {
+        self.add(Problem {
+            place: Spot { file, line }.into(),
+            cause,
+            other: None,
+        });
+    }
+
+    fn add(&mut self, problem: Problem) {
         if self.problems.len() == MAX_PROBLEMS {
             self.more = true;
-            return;
+        } else {
+            self.problems.push(problem);
         }
-        self.problems.push(Problem {
-            file: file.to_owned(),
-            line,
-            cause,
-        });
     }
 
     /// Nothing that follows would be reported.

@@ -324,6 +324,30 @@ fn an_object_that_stands_twice_is_refused_with_both_places() {
 }
 
 #[test]
+fn problems_are_named_from_the_root_of_the_repository() {
+    let twice = format!("{}---\n{}", config_map("a"), config_map("a"));
+    let error = render(&tree(&[("b.yaml", &twice)])).unwrap_err();
+    assert_eq!(
+        error.beneath("./deploy//shop/").to_string(),
+        "deploy/shop/b.yaml:8: v1 ConfigMap a stands here a second time, first at deploy/shop/b.yaml:1"
+    );
+    let error = render(&tree(&[])).unwrap_err();
+    assert!(
+        error
+            .clone()
+            .beneath(".")
+            .to_string()
+            .starts_with("the folder holds")
+    );
+    assert!(
+        error
+            .beneath("deploy")
+            .to_string()
+            .starts_with("deploy: the folder holds")
+    );
+}
+
+#[test]
 fn a_folder_without_objects_is_a_problem() {
     for files in [
         &[][..],
@@ -448,7 +472,7 @@ proptest! {
         prop_assert_eq!(&once, &render(&tree(&[("a.yaml", &text)])));
         if let Err(e) = once {
             for problem in e.problems {
-                prop_assert!(problem.line <= text.lines().count() + 1);
+                prop_assert!(problem.place.line <= text.lines().count() + 1);
             }
         }
     }

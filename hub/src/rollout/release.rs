@@ -227,7 +227,8 @@ impl<S: Source> Release<S> {
         let tree = self
             .source
             .read_tree(&spec.repository, &resolved.tree)
-            .await?;
+            .await
+            .map_err(|error| error.beneath(&spec.path))?;
         let begun = Instant::now();
         let rendered = tokio::task::spawn_blocking(move || render::render(&tree))
             .await
@@ -239,7 +240,7 @@ impl<S: Source> Release<S> {
         self.metrics.rendered(result, begun.elapsed());
         let rendered = rendered.map_err(|error| Trouble::Render {
             revision: resolved.revision.to_string(),
-            error,
+            error: error.beneath(&spec.path),
         })?;
         let (digest, objects) = (rendered.digest, count(rendered.objects.len()));
         tracing::info!(assignment = name, revision = %resolved.revision, %digest, objects, "rendered");

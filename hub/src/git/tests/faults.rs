@@ -141,7 +141,7 @@ async fn a_fetch_is_bounded_in_bytes_and_in_time() {
     server.fault("shop", Some(Fault::Slow(4000)));
     world.apply("shop", spec(&repo));
     world
-        .says("shop", "the fetch took longer than 2s and was given up")
+        .says("shop", "the server took longer than 2s and was given up")
         .await;
 }
 
