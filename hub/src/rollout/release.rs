@@ -140,17 +140,6 @@ impl<S: Source> Release<S> {
                 (state, outcome)
             }
         };
-        if state != before {
-            if !state.message.is_empty() {
-                tracing::warn!(
-                    assignment = name,
-                    reason = state.message,
-                    "nothing released"
-                );
-            }
-            self.fleet.set_assignment_state(name, state.clone()).await?;
-        }
-
         // What last went well is still what joining clusters get, but only if
         // it went well for what the Assignment says now.
         let target = state
@@ -161,7 +150,19 @@ impl<S: Source> Release<S> {
                 revision: state.revision.as_str().into(),
                 options: options.into(),
             });
+        // Clusters first: until they are told, what they run must not pass for
+        // what the new revision says.
         self.give(name, target.as_ref()).await?;
+        if state != before {
+            if !state.message.is_empty() {
+                tracing::warn!(
+                    assignment = name,
+                    reason = state.message,
+                    "nothing released"
+                );
+            }
+            self.fleet.set_assignment_state(name, state.clone()).await?;
+        }
         Ok(outcome)
     }
 

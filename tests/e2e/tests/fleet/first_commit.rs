@@ -67,6 +67,7 @@ async fn three_clusters_two_groups_over_https_with_a_password_and_a_private_ca()
             username: "deploy".to_owned(),
             password: "correct horse".to_owned(),
         }),
+        ..GitServerOptions::default()
     };
     let mut world = World::start_with(HubOptions::default(), git).await?;
     world

@@ -78,7 +78,11 @@ async fn with_a_secret_only_signed_calls_are_taken() -> Result<()> {
         ensure!(!said.contains("hook-secret"), "{said}");
     }
     // Refused calls are no reason to ask the remote.
-    ensure!(world.git.counts("shop") == asked, "a refused call fetched");
+    let now = world.git.counts("shop");
+    ensure!(
+        now == asked,
+        "a refused call fetched: {asked:?}, then {now:?}"
+    );
 
     let right = sign("hook-secret", body);
     let headers = [("x-github-event", "push"), ("x-hub-signature-256", &right)];
