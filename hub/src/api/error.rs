@@ -5,17 +5,29 @@ use tonic::Status;
 use crate::status::{ApplyError, DeleteError};
 use crate::store::StoreError;
 
+/// A message travels in a header: a longer one would break the call, and
+/// parts of it are what the caller wrote.
+const MAX_MESSAGE: usize = 4096;
+
+fn bounded(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+    }
+    message
+}
+
 pub(super) fn invalid(message: impl Into<String>) -> Status {
-    Status::invalid_argument(message)
+    Status::invalid_argument(bounded(message.into()))
 }
 
 pub(super) fn no_such(kind: &str, name: &str) -> Status {
-    Status::not_found(format!("there is no {kind} named {name:?}"))
+    Status::not_found(bounded(format!("there is no {kind} named {name:?}")))
 }
 
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
-        let message = error.to_string();
+        let message = bounded(error.to_string());
         match error {
             StoreError::Full => Self::resource_exhausted(message),
             StoreError::Closed | StoreError::Aborted => Self::unavailable(message),
@@ -42,7 +54,7 @@ impl From<ApplyError> for Status {
 
 impl From<DeleteError> for Status {
     fn from(error: DeleteError) -> Self {
-        let message = error.to_string();
+        let message = bounded(error.to_string());
         match error {
             DeleteError::Store(error) => error.into(),
             DeleteError::NotFound { .. } => Self::not_found(message),

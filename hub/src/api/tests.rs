@@ -397,3 +397,34 @@ async fn refreshing_wakes_the_repository_and_the_assignment() {
         ["shop".to_owned()].into()
     );
 }
+
+#[tokio::test]
+async fn a_name_of_a_megabyte_is_refused_in_a_message_that_fits_a_header() {
+    let world = World::new().await;
+    let api = api(&world);
+    let long = "x".repeat(1 << 20);
+    let apply = v1::ApplyRequest {
+        resources: vec![
+            assignment("web", &long, &[&long]),
+            cluster(&long, &[(&long, &long)]),
+        ],
+        dry_run: false,
+    };
+    let get = v1::GetRequest {
+        kind: Kind::Cluster.into(),
+        name: long.clone(),
+    };
+    for status in [
+        api.apply(ask(apply)).await.err().unwrap(),
+        api.get(ask(get)).await.err().unwrap(),
+        api.list(ask(v1::ListRequest {
+            label_selector: long,
+            ..list(Kind::Cluster)
+        }))
+        .await
+        .err()
+        .unwrap(),
+    ] {
+        assert!(status.message().len() < 8 << 10);
+    }
+}

@@ -21,6 +21,8 @@ use crate::store::{ResourceRow, StoreError};
 const MAX_RESOURCES: usize = 5_000;
 /// Problems that are told at once.
 const MAX_PROBLEMS: usize = 20;
+/// Bytes of one problem.
+const MAX_PROBLEM: usize = 400;
 
 /// Why nothing of a request was applied.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +184,13 @@ impl Fleet {
 fn refuse(mut problems: Vec<String>) -> Result<(), ApplyError> {
     if problems.is_empty() {
         return Ok(());
+    }
+    for problem in &mut problems {
+        // What is quoted may be of any length.
+        if problem.len() > MAX_PROBLEM {
+            problem.truncate(problem.floor_char_boundary(MAX_PROBLEM));
+            problem.push('…');
+        }
     }
     let more = problems.len().saturating_sub(MAX_PROBLEMS);
     problems.truncate(MAX_PROBLEMS);

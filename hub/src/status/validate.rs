@@ -251,6 +251,9 @@ fn check_url(text: &str, limits: Limits) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    if url.query().is_some() {
+        return Err("has a query (?…): a secret in it would be shown to everybody".to_owned());
+    }
     if url.fragment().is_some() {
         return Err("has a fragment (#…): name the branch in the Assignment's ref".to_owned());
     }

@@ -51,7 +51,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     writer: mpsc::Sender<writer::Job>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -84,7 +84,7 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             path: path.to_owned(),
             writer,
-            turns: Semaphore::new(READERS),
+            turns: Arc::new(Semaphore::new(READERS)),
             readers: Mutex::new(Vec::new()),
         })))
     }
@@ -98,13 +98,10 @@ impl Store {
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.0);
-        let _turn = self
-            .0
-            .turns
-            .acquire()
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        let turn = Arc::clone(&inner.turns).acquire_owned().await;
         tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also where the caller went away.
+            let _turn = turn.map_err(|_| StoreError::Closed)?;
             let idle = inner.readers.lock().pop();
             let conn = idle.map_or_else(|| schema::open_reader(&inner.path), Ok)?;
             let snapshot = conn.unchecked_transaction()?;

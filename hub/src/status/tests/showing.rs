@@ -415,3 +415,47 @@ async fn the_same_bundle_with_other_options_is_out_of_sync_until_the_agent_says_
     world.report("eu-1", said("store")).await;
     assert_eq!(world.cluster("eu-1").sync(), sync::Status::Synced);
 }
+
+#[tokio::test]
+async fn a_table_and_the_counts_under_it_are_of_one_instant() {
+    let world = shop().await;
+    for cluster in ["eu-1", "us-9"] {
+        open(&world, cluster);
+        world.set(cluster, "shop", "x").await;
+        world.report(cluster, well("shop", "x")).await;
+    }
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let changing = {
+        let (fleet, stop) = (world.fleet.clone(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for cluster in ["eu-1", "us-9"] {
+                    fleet.session_closed(&name(cluster));
+                    fleet.session_opened(&name(cluster), "v", "v");
+                }
+            }
+        })
+    };
+    for _ in 0..2000 {
+        let page = world
+            .fleet
+            .status(&StatusQuery {
+                limit: 9,
+                ..StatusQuery::default()
+            })
+            .unwrap();
+        let count = |status: connection::Status| {
+            page.rows
+                .iter()
+                .filter(|row| row.connection() == status)
+                .count() as u32
+        };
+        let summary = page.summary.clone();
+        assert_eq!(summary.offline, count(connection::Status::Offline));
+        assert_eq!(summary.synced, count(connection::Status::Online));
+        let counts = world.counts("shop");
+        assert_eq!((counts.total, counts.synced + counts.offline), (2, 2));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    changing.join().unwrap();
+}
