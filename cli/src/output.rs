@@ -75,7 +75,40 @@ pub(crate) fn to_json(resource: &Resource) -> anyhow::Result<Value> {
         fields.insert("apiVersion".into(), API_VERSION.into());
         fields.insert("kind".into(), resource.kind().as_str_name().into());
     }
+    end_times_in_z(&mut json);
     Ok(json)
+}
+
+/// Canonical proto JSON ends times in `Z`; the library behind our messages
+/// writes `+00:00`.
+pub(crate) fn end_times_in_z(json: &mut Value) {
+    const TIMES: [&str; 9] = [
+        "createdAt",
+        "lastSeen",
+        "observedAt",
+        "lastFetched",
+        "lastAttempt",
+        "time",
+        "expiresAt",
+        "usedAt",
+        "revokedAt",
+    ];
+    match json {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(text) if TIMES.contains(&key.as_str()) => {
+                        if let Some(utc) = text.strip_suffix("+00:00") {
+                            *text = format!("{utc}Z");
+                        }
+                    }
+                    inner => end_times_in_z(inner),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(end_times_in_z),
+        _ => {}
+    }
 }
 
 /// `{"kind": "ClusterList", "items": […]}`.
@@ -136,6 +169,19 @@ impl Serialize for Ordered<'_> {
 mod tests {
     use super::*;
     use lockstep_proto::v1;
+
+    #[test]
+    fn times_end_in_z() {
+        let mut resource = cluster();
+        if let Some(Is::Cluster(c)) = &mut resource.resource {
+            c.status.get_or_insert_default().last_seen = Some(pbjson_types::Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 146_000_000,
+            });
+        }
+        let json = to_json(&resource).unwrap();
+        assert_eq!(json["status"]["lastSeen"], "2023-11-14T22:13:20.146Z");
+    }
 
     fn cluster() -> Resource {
         Resource {

@@ -97,7 +97,9 @@ async fn watch(hub: &mut Hub, request: StatusRequest, args: &StatusArgs) -> anyh
             }
             text
         } else {
-            output::write_value(&serde_json::to_value(&update)?, &args.output)?
+            let mut value = serde_json::to_value(&update)?;
+            output::end_times_in_z(&mut value);
+            output::write_value(&value, &args.output)?
         };
         if text == last {
             continue;
