@@ -34,7 +34,7 @@ async fn a_hundred_thousand_clusters() {
     said("empty");
     let names: Vec<String> = (0..CLUSTERS).map(|n| format!("c{n:06}")).collect();
     for batch in names.chunks(5000) {
-        let labels = |n: usize| if n % 2 == 0 { "eu" } else { "us" };
+        let labels = |n: usize| if n.is_multiple_of(2) { "eu" } else { "us" };
         let clusters = batch.iter().enumerate();
         world
             .apply(
