@@ -14,6 +14,8 @@ use super::{Store, StoreError, Tx};
 const LEVEL: i32 = 3;
 /// Larger than any object that an API server takes.
 const MAX_OBJECT: usize = 64 << 20;
+/// A render that was of use within a day need not be written as used again.
+const FRESH_MS: i64 = 24 * 3600 * 1000;
 
 /// An object of a stored Bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,20 +179,23 @@ impl Store {
     }
 
     /// What a tree rendered to, if that is known and the Bundle still stored.
+    /// Both then stay for days, so that what asked has time to name them.
     pub async fn render_get(&self, key: String) -> Result<Option<Digest>, StoreError> {
-        self.read(move |tx| {
-            Ok(tx
-                .0
-                .prepare_cached(
-                    "SELECT renders.digest FROM renders JOIN bundles USING (digest) WHERE key = ?1",
-                )?
-                .query_row([key], |row| row.get(0).map(Digest))
-                .optional()?)
+        let asked = key.clone();
+        let found = self.read(move |tx| tx.render(&asked)).await?;
+        let now = super::millis(std::time::SystemTime::now());
+        if found.is_none_or(|(_, used_at)| now - used_at <= FRESH_MS) {
+            return Ok(found.map(|(digest, _)| digest));
+        }
+        self.write(move |tx| {
+            tx.0.prepare_cached("UPDATE renders SET used_at = ?2 WHERE key = ?1")?
+                .execute(params![key, now])?;
+            Ok(tx.render(&key)?.map(|(digest, _)| digest))
         })
         .await
     }
 
-    /// Remembers what a tree rendered to, or that it was needed again.
+    /// Remembers what a tree rendered to.
     pub async fn render_put(&self, key: String, digest: Digest) -> Result<(), StoreError> {
         let now = super::millis(std::time::SystemTime::now());
         self.write(move |tx| {
@@ -232,6 +237,18 @@ pub struct Sizes {
 }
 
 impl Tx<'_> {
+    /// What a tree rendered to, and when that was last of use.
+    fn render(&self, key: &str) -> Result<Option<(Digest, i64)>, StoreError> {
+        Ok(self
+            .0
+            .prepare_cached(
+                "SELECT renders.digest, used_at FROM renders JOIN bundles USING (digest)
+                 WHERE key = ?1",
+            )?
+            .query_row([key], |row| Ok((Digest(row.get(0)?), row.get(1)?)))
+            .optional()?)
+    }
+
     fn put_object(&self, sha256: &Digest, body: &[u8]) -> Result<(), StoreError> {
         self.0
             .prepare_cached("INSERT OR IGNORE INTO objects (sha256, body) VALUES (?1, ?2)")?

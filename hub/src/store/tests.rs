@@ -424,3 +424,29 @@ fn a_credential_prints_nothing_of_its_secret() {
     };
     assert!(!format!("{row:?}").contains("42"));
 }
+
+#[tokio::test]
+async fn a_render_that_is_wanted_again_is_kept_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let digest = save(&store, &["a"]).await;
+    store.render_put("key".to_owned(), digest).await.unwrap();
+    store
+        .write(|tx| {
+            Ok(tx.0.execute_batch(
+                "UPDATE renders SET used_at = 0; UPDATE bundles SET created_at = 0",
+            )?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        store.render_get("key".to_owned()).await.unwrap(),
+        Some(digest)
+    );
+    let now = SystemTime::now();
+    assert_eq!(
+        store.collect(now, Retention::default()).await.unwrap(),
+        Collected::default()
+    );
+    assert_eq!(store.render_get("other".to_owned()).await.unwrap(), None);
+}
