@@ -110,6 +110,8 @@ Examples:
   lockstep wait shop --for synced
   lockstep wait shop --for healthy --revision $(git rev-parse HEAD) --timeout 10m
 
+An assignment that reaches no cluster has not arrived: the command waits for one.
+
 Exit codes: 0 arrived, 1 error, 4 the time ran out.")]
     Wait(WaitArgs),
     /// Save how to reach a hub

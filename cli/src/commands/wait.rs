@@ -60,6 +60,9 @@ fn missing(assignment: &Assignment, state: WaitFor, revision: Option<&str>) -> O
     if let Some(revision) = revision.filter(|r| !status.revision.starts_with(&r.to_lowercase())) {
         return Some(format!("it is at {}, not at {revision}", status.revision));
     }
+    if counts.total == 0 {
+        return Some("no cluster is in its groups".into());
+    }
     let (count, word) = match state {
         WaitFor::Synced => (counts.synced, "synced"),
         WaitFor::Healthy => (counts.synced.min(counts.healthy), "synced and healthy"),
@@ -116,6 +119,7 @@ mod tests {
             (assignment(rev, "", 3, 3, 3), Synced, Some("aaaa"), false),
             (assignment(rev, "broken", 3, 3, 3), Synced, None, false),
             (assignment("", "", 0, 0, 0), Synced, None, false),
+            (assignment(rev, "", 0, 0, 0), Synced, None, false),
         ] {
             let got = missing(&assignment, state, revision);
             assert_eq!(got.is_none(), arrived, "{got:?} {assignment:?}");
