@@ -24,6 +24,8 @@ use crate::metrics::{FetchResult, Metrics};
 
 /// Tasks are looked after this often even when nobody asks.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How often mirrors without a repository are looked for.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// Before a task that panicked is started again.
 const BROKEN_DOWN: Duration = Duration::from_secs(30);
 
@@ -46,15 +48,13 @@ struct Running {
 impl<R: Repositories> Driver<R> {
     pub(super) async fn run(self) {
         let mut running: HashMap<String, Running> = HashMap::new();
-        let names: BTreeSet<_> = self.repositories.names().into_iter().collect();
-        let dir = self.shared.dir.clone();
-        let removed =
-            tokio::task::spawn_blocking(move || remove_orphans(&dir, |n| names.contains(n)));
-        if let Ok(Err(error)) = removed.await {
-            tracing::warn!(%error, "cannot remove mirrors that no repository needs");
-        }
+        let mut swept = None;
         loop {
             self.follow(&mut running);
+            if swept.is_none_or(|at: Instant| at.elapsed() > SWEEP) {
+                swept = Some(Instant::now());
+                self.sweep(running.keys().cloned().collect()).await;
+            }
             let dirty = tokio::time::timeout(AGAIN, self.repositories.dirty());
             let Some(dirty) = self.cancel.run_until_cancelled(dirty).await else {
                 break;
@@ -67,6 +67,15 @@ impl<R: Repositories> Driver<R> {
         }
         for (_, task) in running {
             let _ = task.task.await;
+        }
+    }
+
+    /// Removes mirrors that nobody needs.
+    async fn sweep(&self, needed: BTreeSet<String>) {
+        let dir = self.shared.dir.clone();
+        let swept = move || remove_orphans(&dir, |name| needed.contains(name));
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(swept).await {
+            tracing::warn!(%error, "cannot remove mirrors that no repository needs");
         }
     }
 

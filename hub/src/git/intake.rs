@@ -14,11 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::cause::RemoteError;
 use super::mirror::{Mirror, MirrorError};
+use super::scan::Scan;
 
 /// Pieces that wait for the indexer; each is at most a packet, 64 KiB.
 const WAITING: usize = 8;
-/// Objects of one pack; each costs the indexer about a hundred bytes of memory.
-const MAX_OBJECTS: usize = 5_000_000;
 
 /// When work that blocks is to be given up.
 #[derive(Debug, Clone)]
@@ -101,13 +100,11 @@ pub(super) fn write_pack(
     let mut writer = odb.packwriter()?;
     let because = refused.clone();
     let until = until.clone();
-    writer.progress(move |progress| {
+    writer.progress(move |_| {
         if until.cancel.is_cancelled() {
             because.set(Some("the hub is stopping"));
         } else if Instant::now() > until.deadline {
             because.set(Some("writing the pack took too long"));
-        } else if progress.total_objects() > MAX_OBJECTS {
-            because.set(Some("the pack has more than five million objects"));
         }
         because.get().is_none()
     });
@@ -115,7 +112,9 @@ pub(super) fn write_pack(
         Some(cause) => MirrorError::Unsound(cause.into()),
         None => error,
     };
+    let mut scan = Scan::new();
     source(&mut |bytes| {
+        scan.look(bytes)?;
         writer
             .write_all(bytes)
             .map_err(|_| failed(git2::Error::last_error(-1).into()))

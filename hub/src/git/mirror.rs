@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 use git2::{ObjectType, Oid, Repository, RepositoryInitOptions};
 use lockstep_proto::Digest;
 
+use super::scan::Refused;
+
 const HEADS: &str = "heads";
 /// Git's own name for it.
 const SHALLOW: &str = "shallow";
@@ -24,6 +26,8 @@ const MAX_PACKS: usize = 50;
 /// Entries of one commit's tree, in the whole repository.
 const MAX_ENTRIES: usize = 2_000_000;
 const MAX_DEPTH: usize = 512;
+/// Bytes of a commit, tag or folder: they are read as a whole.
+const MAX_STRUCTURE: usize = 32 << 20;
 
 /// Why a mirror cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,8 @@ pub(super) enum MirrorError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Unsound(String),
+    #[error(transparent)]
+    Refused(#[from] Refused),
 }
 
 /// Where a followed ref stands.
@@ -250,13 +256,20 @@ pub(super) fn check_tip(
     known: Option<Oid>,
     seen: &mut HashSet<Oid>,
 ) -> Result<Tip, MirrorError> {
+    let odb = repo.odb()?;
+    let bounded = |id: Oid| match odb.read_header(id) {
+        Ok((size, kind)) if size > MAX_STRUCTURE && kind != ObjectType::Blob => Err(
+            MirrorError::Unsound(format!("{kind} {id} has more than {MAX_STRUCTURE} bytes")),
+        ),
+        _ => Ok(()),
+    };
+    bounded(tip)?;
     let commit = repo
         .find_object(tip, None)?
         .peel_to_commit()
         .map_err(|_| MirrorError::Unsound("it does not lead to a commit that is there".into()))?;
     let at = commit.id();
     let known = known.and_then(|known| repo.find_commit(known).ok());
-    let odb = repo.odb()?;
     let mut entries = 0;
     let mut ahead = vec![(commit.tree_id(), known.map(|commit| commit.tree_id()), 0)];
     while let Some((id, known, depth)) = ahead.pop() {
@@ -271,6 +284,7 @@ pub(super) fn check_tip(
         let missing = |what: &str, id: Oid| {
             MirrorError::Unsound(format!("commit {at} lacks its {what} {id}"))
         };
+        bounded(id)?;
         let tree = repo.find_tree(id).map_err(|_| missing("tree", id))?;
         let known = known.and_then(|id| repo.find_tree(id).ok());
         for entry in &tree {

@@ -23,6 +23,7 @@ mod pktline;
 mod protocol;
 mod read;
 mod remote;
+mod scan;
 mod schedule;
 mod source;
 #[cfg(test)]

@@ -164,6 +164,10 @@ impl<'a> Render<'a> {
             Ok(text) => text,
             Err(cause) => return self.problem(path, 0, cause.to_owned()),
         };
+        if text.starts_with("version https://git-lfs.github.com/spec/") {
+            let cause = "a Git LFS pointer instead of the file itself; LFS is not supported here";
+            return self.problem(path, 0, cause.to_owned());
+        }
         let each = |document: Document| {
             self.document(path, document);
             !self.full()
