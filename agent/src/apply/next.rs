@@ -197,7 +197,8 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
         })
     });
     let leaves = settled.is_some() && !reached && !(due.is_empty() && unwanted.is_empty());
-    if unstored || leaves {
+    let begins = inventory.is_intending() && !(due.is_empty() && unwanted.is_empty());
+    if unstored || leaves || begins {
         return Step::Store { begin: true };
     }
     if let Some(stage) = due.iter().map(|(stage, _)| *stage).min() {

@@ -172,6 +172,14 @@ impl Sender<'_> {
     }
 
     fn note(self, id: &ObjectId, error: &ApiError) {
+        if error.is_namespace_ending() {
+            let words = format!("waits for namespace {} to be gone: {error}", id.namespace);
+            let mut inventory = self.shared.inventory.lock();
+            if let Some(item) = inventory.get_mut(id) {
+                item.failed(&words, Instant::now() + backoff(0, None));
+            }
+            return;
+        }
         self.note_failure(id, &error.to_string(), error.retry_after());
     }
 

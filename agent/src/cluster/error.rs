@@ -117,6 +117,16 @@ impl ApiError {
             })
     }
 
+    /// The namespace is being deleted and takes nothing new: it will be gone,
+    /// and can be made again.
+    #[must_use]
+    pub fn is_namespace_ending(&self) -> bool {
+        self.is_forbidden()
+            && self
+                .refusal()
+                .is_some_and(|refusal| refusal.message.contains("because it is being terminated"))
+    }
+
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.code() == 409

@@ -30,9 +30,9 @@ use crate::apply::{Goal, Target};
 use crate::bundle::BundleSource;
 use crate::cluster::Cluster;
 use crate::desired::{Desired, DesiredWatch};
-use crate::inventory::Inventory;
 use crate::inventory::registry::Registry;
 use crate::inventory::store::{self, Store};
+use crate::inventory::{Inventory, SHARD_SIZE};
 use crate::observe::Observer;
 use crate::report::Outbox;
 use worker::{Order, Surround, Worker};
@@ -45,10 +45,21 @@ const LONGEST_START: Duration = Duration::from_secs(15);
 const READING: usize = 2;
 
 /// What the caller may set. Everything has its default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// Where the engine counts what it does.
     pub metrics: Metrics,
+    /// How many objects of an Inventory go into one object of the cluster.
+    pub shard_size: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            metrics: Metrics::default(),
+            shard_size: SHARD_SIZE,
+        }
+    }
 }
 
 /// Keeps the cluster behind `client` in the state that `desired` names, and
@@ -65,11 +76,11 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let tracker = TaskTracker::new();
-    let cluster = Cluster::new(client, options.metrics);
+    let cluster = Cluster::new(client, options.metrics.clone());
     let stop = cancel.child_token();
     let _stop = stop.clone().drop_guard();
     let work = async {
-        let stored = begin(&cluster, &desired, &outbox).await;
+        let stored = begin(&cluster, options.shard_size, &desired, &outbox).await;
         let registry = Arc::<Registry>::default();
         let observer = Observer::new(
             cluster.clone(),
@@ -90,6 +101,7 @@ pub async fn run(
             around,
             tracker: tracker.clone(),
             stop: stop.clone(),
+            shard_size: options.shard_size,
             hands: BTreeMap::new(),
             stores: BTreeMap::new(),
         };
@@ -106,12 +118,13 @@ pub async fn run(
 /// they say who owns what.
 async fn begin(
     cluster: &Cluster,
+    shard_size: usize,
     desired: &DesiredWatch,
     outbox: &Outbox,
 ) -> Vec<(Inventory, Store)> {
     let mut failures = 0;
     loop {
-        let error = match store::load(cluster).await {
+        let error = match store::load(cluster, shard_size).await {
             Ok(stored) => return stored,
             Err(error) => error,
         };
@@ -140,6 +153,7 @@ struct Engine {
     around: Arc<Surround>,
     tracker: TaskTracker,
     stop: CancellationToken,
+    shard_size: usize,
     hands: BTreeMap<String, Hand>,
     /// Of Assignments that nothing was said about since the start.
     stores: BTreeMap<String, Store>,
@@ -225,7 +239,7 @@ impl Engine {
         let store = self
             .stores
             .remove(name)
-            .unwrap_or_else(|| Store::new(self.around.cluster.clone(), name));
+            .unwrap_or_else(|| Store::new(self.around.cluster.clone(), name, self.shard_size));
         let shared = self
             .around
             .registry

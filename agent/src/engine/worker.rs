@@ -18,7 +18,7 @@ use crate::apply::next::{Pace, Step, next};
 use crate::apply::removal::Remover;
 use crate::apply::send::{Sender, StepError};
 use crate::apply::{Goal, Target};
-use crate::bundle::{BundleFile, BundleSource};
+use crate::bundle::{BundleError, BundleFile, BundleSource};
 use crate::cluster::{ApiError, Cluster};
 use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::store::{Store, create_namespace};
@@ -222,6 +222,7 @@ impl Worker {
         let target = goal.target();
         match (step, target) {
             (Step::Aim, None) => {
+                self.store.recover(&shared.inventory).await?;
                 let mut inventory = shared.inventory.lock();
                 inventory.want_nothing();
                 inventory.aimed = true;
@@ -285,6 +286,7 @@ impl Worker {
     /// Compares the Inventory with the target: by what was settled where that
     /// is the same, else by the Bundle's index.
     async fn aim(&mut self, goal: &Goal, target: &Target) -> Result<(), StepError> {
+        self.store.recover(&self.shared.inventory).await?;
         if self.around.cluster.kinds().is_empty() {
             self.around.cluster.discover(Instant::now()).await?;
         }
@@ -436,10 +438,17 @@ impl Worker {
         self.failures = self.failures.saturating_add(1);
         self.file = None;
         let seconds = wait.as_secs().max(1);
-        self.standing.trouble = Some(format!("{error}; trying again in about {seconds} s"));
+        let words = format!("{error}; trying again in about {seconds} s");
+        if matches!(error, StepError::Bundle(BundleError::NotAssigned { .. })) {
+            // The desired state has moved on, and news of it are on their way.
+            self.standing.waiting = Some(words);
+        } else {
+            self.standing.trouble = Some(words);
+        }
         self.say(goal);
         tracing::warn!(assignment = %self.name, %error, "attempt failed");
         tokio::time::sleep(wait).await;
+        self.standing.waiting = None;
     }
 }
 

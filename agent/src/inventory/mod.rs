@@ -22,6 +22,8 @@ use lockstep_proto::bundle::{IndexEntry, ObjectKey};
 
 use crate::cluster::GroupKind;
 
+pub use shard::OBJECTS as SHARD_SIZE;
+
 pub use item::{Care, Item, News, Presence};
 
 /// An object of the cluster: what makes it one, whatever version it is asked in.
@@ -104,6 +106,9 @@ pub struct Inventory {
     pub doubled: Vec<String>,
     items: HashMap<ObjectId, Item>,
     words: HashSet<Arc<str>>,
+    /// What is marked as not confirmed has not been stored so yet: nothing may
+    /// be changed before it is.
+    intending: bool,
     shards: u16,
     dirty: Vec<bool>,
 }
@@ -121,6 +126,7 @@ impl Inventory {
             doubled: Vec::new(),
             items: HashMap::new(),
             words: HashSet::new(),
+            intending: false,
             shards: 1,
             dirty: vec![false],
         }
@@ -257,7 +263,14 @@ impl Inventory {
             settled.left = true;
             self.dirty[0] = true;
         }
+        self.intending |= self.is_dirty();
         self.is_dirty()
+    }
+
+    /// See [`Inventory::intend`]: it has to be stored first.
+    #[must_use]
+    pub fn is_intending(&self) -> bool {
+        self.intending
     }
 
     /// The object holds `applied` now, and our fields of it are `owned`.

@@ -14,7 +14,7 @@ use super::{Inventory, Item, ObjectId};
 
 /// Objects of one shard, on average. With the longest names that Kubernetes
 /// takes, one is 700 bytes and hardly compresses: 360 KB, well below 1 MiB.
-const OBJECTS: usize = 512;
+pub const OBJECTS: usize = 512;
 /// More shards than for 50,000 objects are nobody's.
 pub(super) const MOST_SHARDS: u16 = 128;
 /// What one shard may unpack to.
@@ -54,10 +54,10 @@ pub(super) fn of(id: &ObjectId, shards: u16) -> u16 {
     u16::from_be_bytes([hash[0], hash[1]]) % shards
 }
 
-/// How many shards `objects` take, given that there are `now`: growing at
-/// once, shrinking only when most are empty.
-pub(super) fn count(objects: usize, now: u16) -> u16 {
-    let wanted = objects.div_ceil(OBJECTS).max(1).next_power_of_two();
+/// How many shards of `size` objects `objects` take, given that there are
+/// `now`: growing at once, shrinking only when most are empty.
+pub(super) fn count(objects: usize, size: usize, now: u16) -> u16 {
+    let wanted = objects.div_ceil(size).max(1).next_power_of_two();
     let wanted = u16::try_from(wanted)
         .unwrap_or(MOST_SHARDS)
         .min(MOST_SHARDS);
@@ -215,7 +215,7 @@ mod tests {
             .map(|_| (0..253).map(|_| random()).collect())
             .collect();
         let mut inventory = filled(0, |_| String::new());
-        inventory.reshard(count(5_000, 1));
+        inventory.reshard(count(5_000, OBJECTS, 1));
         for (i, name) in names.iter().enumerate() {
             let id = inventory.id(&"g".repeat(100), &"k".repeat(63), &"n".repeat(63), name);
             inventory.want(
@@ -252,13 +252,13 @@ mod tests {
 
     #[test]
     fn shards_grow_at_once_and_shrink_late() {
-        assert_eq!(count(0, 1), 1);
-        assert_eq!(count(512, 1), 1);
-        assert_eq!(count(513, 1), 2);
-        assert_eq!(count(5_000, 1), 16);
-        assert_eq!(count(3_000, 16), 16);
-        assert_eq!(count(1_000, 16), 2);
-        assert_eq!(count(1_000_000, 1), MOST_SHARDS);
+        assert_eq!(count(0, OBJECTS, 1), 1);
+        assert_eq!(count(512, OBJECTS, 1), 1);
+        assert_eq!(count(513, OBJECTS, 1), 2);
+        assert_eq!(count(5_000, OBJECTS, 1), 16);
+        assert_eq!(count(3_000, OBJECTS, 16), 16);
+        assert_eq!(count(1_000, OBJECTS, 16), 2);
+        assert_eq!(count(1_000_000, OBJECTS, 1), MOST_SHARDS);
     }
 
     #[test]

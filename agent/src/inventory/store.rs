@@ -34,7 +34,8 @@ pub enum StoreError {
     Api(#[from] ApiError),
     #[error(
         "ConfigMap {SYSTEM_NAMESPACE}/{name} does not hold an inventory: {cause}; \
-         put it back from a backup, or delete it: then its objects stay, unmanaged"
+         put it back from a backup, or delete it: then its objects are found again only \
+         where the bundle still lists them"
     )]
     Damaged { name: String, cause: String },
     #[error(
@@ -60,7 +61,34 @@ impl StoreError {
 pub struct Store {
     cluster: Cluster,
     assignment: String,
+    /// Objects of one shard, on average.
+    shard_size: usize,
     versions: BTreeMap<u16, String>,
+    /// What is stored could not be read, for this reason.
+    unread: Option<StoreError>,
+}
+
+/// A save under way. Dropped before it is done, whatever the reason, what it
+/// should have stored counts as not stored.
+struct Saving<'a> {
+    inventory: &'a Mutex<Inventory>,
+    dirty: Vec<bool>,
+}
+
+impl Saving<'_> {
+    fn done(mut self) {
+        self.dirty.clear();
+        self.inventory.lock().intending = false;
+    }
+}
+
+impl Drop for Saving<'_> {
+    fn drop(&mut self) {
+        let mut inventory = self.inventory.lock();
+        for (now, was) in inventory.dirty.iter_mut().zip(&self.dirty) {
+            *now |= *was;
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,21 +142,31 @@ fn name(assignment: &str, shard: u16) -> String {
     format!("inventory-{assignment}-{shard}")
 }
 
-/// Every Inventory that the cluster keeps.
+/// Every Inventory that the cluster keeps. One that cannot be read is no
+/// reason to leave the others: see [`Store::recover`].
 ///
 /// # Errors
-/// [`StoreError`]; nothing is acted on before all of them are read.
-pub async fn load(cluster: &Cluster) -> Result<Vec<(Inventory, Store)>, StoreError> {
+/// [`StoreError`]; nothing is acted on before all of them were asked for.
+pub async fn load(
+    cluster: &Cluster,
+    shard_size: usize,
+) -> Result<Vec<(Inventory, Store)>, StoreError> {
     let mut found: BTreeMap<String, (Inventory, Store)> = BTreeMap::new();
     let selector = format!("{MANAGED_BY}=lockstep,{COMPONENT_LABEL}=inventory");
     read(cluster, &selector, |map| {
         let Some(assignment) = map.metadata.labels.get(ASSIGNMENT_LABEL).cloned() else {
             return Ok(());
         };
-        let (inventory, store) = found
-            .entry(assignment)
-            .or_insert_with_key(|name| (Inventory::new(name), Store::new(cluster.clone(), name)));
-        store.take(inventory, &map)
+        let (inventory, store) = found.entry(assignment).or_insert_with_key(|name| {
+            (
+                Inventory::new(name),
+                Store::new(cluster.clone(), name, shard_size),
+            )
+        });
+        if let Err(error) = store.take(inventory, &map) {
+            store.unread = Some(error);
+        }
+        Ok(())
     })
     .await?;
     for (inventory, store) in found.values_mut() {
@@ -164,18 +202,27 @@ async fn read(
 
 impl Store {
     #[must_use]
-    pub fn new(cluster: Cluster, assignment: &str) -> Self {
+    pub fn new(cluster: Cluster, assignment: &str, shard_size: usize) -> Self {
         Self {
             cluster,
             assignment: assignment.to_owned(),
+            shard_size,
             versions: BTreeMap::new(),
+            unread: None,
         }
     }
 
-    /// Whether anything is stored.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        !self.versions.is_empty()
+    /// Reads again what could not be read: to be called before anything is
+    /// done about the Assignment.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], as long as it is.
+    pub async fn recover(&mut self, inventory: &Mutex<Inventory>) -> Result<(), StoreError> {
+        if self.unread.is_some() {
+            self.merge(inventory).await?;
+            self.unread = None;
+        }
+        Ok(())
     }
 
     /// Stores what changed since the last save.
@@ -193,25 +240,20 @@ impl Store {
     }
 
     async fn try_save(&mut self, inventory: &Mutex<Inventory>) -> Result<(), StoreError> {
-        let (dirty, shards, settled) = {
-            let mut inventory = inventory.lock();
-            let count = shard::count(inventory.len(), inventory.shards);
-            if count != inventory.shards {
-                inventory.reshard(count);
+        let (saving, shards, settled) = {
+            let mut guard = inventory.lock();
+            let count = shard::count(guard.len(), self.shard_size, guard.shards);
+            if count != guard.shards {
+                guard.reshard(count);
             }
-            let clean = vec![false; inventory.dirty.len()];
-            let dirty = std::mem::replace(&mut inventory.dirty, clean);
-            let shards = shard::encode(&inventory, &dirty);
-            (dirty, shards, inventory.settled.clone())
+            let clean = vec![false; guard.dirty.len()];
+            let dirty = std::mem::replace(&mut guard.dirty, clean);
+            let shards = shard::encode(&guard, &dirty);
+            (Saving { inventory, dirty }, shards, guard.settled.clone())
         };
-        let written = self.write(shards, settled.as_ref()).await;
-        if written.is_err() {
-            let mut inventory = inventory.lock();
-            for (now, was) in inventory.dirty.iter_mut().zip(dirty) {
-                *now |= was;
-            }
-        }
-        written
+        self.write(shards, settled.as_ref()).await?;
+        saving.done();
+        Ok(())
     }
 
     async fn write(

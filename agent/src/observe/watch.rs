@@ -112,6 +112,7 @@ impl Watch {
             self.trust_what_cannot_be_watched();
             return std::future::pending().await;
         }
+        let newest = self.newest();
         if place.version.is_none() && self.lists.load(Ordering::Relaxed) {
             place.version = Some(self.list(&resource, judged).await?);
         }
@@ -154,7 +155,15 @@ impl Watch {
             match event {
                 Event::Bookmark { complete } => {
                     if complete && let Some(seen) = first.take() {
-                        self.sweep(&seen, version.parse().unwrap_or(u64::MAX));
+                        let version = version.parse().unwrap_or(u64::MAX);
+                        if version < newest {
+                            self.rewind();
+                            return Err(ApiError::Malformed(
+                                "the cluster's history has gone back: was it restored from a backup?"
+                                    .into(),
+                            ));
+                        }
+                        self.sweep(&seen, version);
                     }
                 }
                 event => self.tell(event, first.as_mut()),
@@ -251,6 +260,33 @@ impl Watch {
             drop(inventory);
             if news {
                 shared.urgent.notify_one();
+            }
+        }
+    }
+
+    /// The newest version that was heard of before a list begins: a list can
+    /// only be newer.
+    fn newest(&self) -> u64 {
+        let mut newest = 0;
+        for shared in self.registry.all() {
+            let inventory = shared.inventory.lock();
+            let versions = inventory
+                .iter()
+                .filter(|(id, item)| id.kind == self.kind && item.version != u64::MAX)
+                .map(|(_, item)| item.version);
+            newest = versions.max().unwrap_or(0).max(newest);
+        }
+        newest
+    }
+
+    /// What was heard so far is of another history.
+    fn rewind(&self) {
+        for shared in self.registry.all() {
+            let mut inventory = shared.inventory.lock();
+            for (id, item) in inventory.iter_mut() {
+                if id.kind == self.kind {
+                    item.version = 0;
+                }
             }
         }
     }

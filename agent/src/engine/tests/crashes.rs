@@ -10,6 +10,14 @@ use serde_json::{Value, json};
 use super::fake::Crash;
 use super::world::{World, config_map, path};
 
+/// How requests end, and how many objects one piece of an inventory holds.
+const SCHEDULES: [(Crash, usize); 4] = [
+    (Crash::Before, 512),
+    (Crash::After, 512),
+    (Crash::Before, 2),
+    (Crash::After, 2),
+];
+
 /// What the cluster holds of ours: paths of labelled objects.
 fn ours(world: &World) -> HashSet<String> {
     let labelled = |path: &String| {
@@ -58,8 +66,9 @@ fn after() -> Vec<Value> {
     objects
 }
 
-async fn settled_world() -> World {
+async fn settled_world(shard_size: usize) -> World {
     let mut world = World::new();
+    world.shard_size = shard_size;
     world
         .fake
         .put("/api/v1/namespaces/shop", json!({"metadata": {}}));
@@ -84,9 +93,9 @@ async fn died(world: &World, through: impl AsyncFn()) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_request_of_a_change_leaks_and_loses_nothing() {
-    for crash in [Crash::Before, Crash::After] {
+    for (crash, shard_size) in SCHEDULES {
         for n in 0.. {
-            let mut world = settled_world().await;
+            let mut world = settled_world(shard_size).await;
             world.fake.crash_at(n, crash);
             let digest = world.assign("shop", &after());
             let dead = died(&world, async || {
@@ -95,7 +104,7 @@ async fn a_crash_at_any_request_of_a_change_leaks_and_loses_nothing() {
             .await;
             world.kill();
             world.fake.never_crash();
-            let when = format!("{crash:?} request {n}");
+            let when = format!("{crash:?} request {n}, shards of {shard_size}");
             nothing_leaked(&world, &when);
 
             world.start();
@@ -136,9 +145,9 @@ fn check_after(world: &World, when: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_in_the_middle_and_a_revert_bring_back_the_old_content() {
-    for crash in [Crash::Before, Crash::After] {
+    for (crash, shard_size) in SCHEDULES {
         for n in 0.. {
-            let mut world = settled_world().await;
+            let mut world = settled_world(shard_size).await;
             world.fake.crash_at(n, crash);
             let forth = world.assign("shop", &after());
             let dead = died(&world, async || {
@@ -154,7 +163,7 @@ async fn a_crash_in_the_middle_and_a_revert_bring_back_the_old_content() {
             let back = world.assign_with("shop", &before(), options);
             world.start();
             world.synced("shop", back).await;
-            let when = format!("{crash:?} request {n}");
+            let when = format!("{crash:?} request {n}, shards of {shard_size}");
             nothing_leaked(&world, &when);
             for name in ["keep", "change", "go", "stay"] {
                 let object = world.fake.get(&path(name));
@@ -175,9 +184,9 @@ async fn a_crash_in_the_middle_and_a_revert_bring_back_the_old_content() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_request_of_a_removal_forgets_nothing() {
-    for crash in [Crash::Before, Crash::After] {
+    for (crash, shard_size) in SCHEDULES {
         for n in 0.. {
-            let mut world = settled_world().await;
+            let mut world = settled_world(shard_size).await;
             world.fake.crash_at(n, crash);
             world.entomb("shop");
             let dead = died(&world, async || {
@@ -186,7 +195,7 @@ async fn a_crash_at_any_request_of_a_removal_forgets_nothing() {
             .await;
             world.kill();
             world.fake.never_crash();
-            let when = format!("{crash:?} request {n}");
+            let when = format!("{crash:?} request {n}, shards of {shard_size}");
             nothing_leaked(&world, &when);
             world.start();
             world.until("shop", |r| r.removed).await;
@@ -206,9 +215,9 @@ async fn a_crash_at_any_request_of_a_removal_forgets_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_while_an_object_changes_hands_deletes_it_not() {
-    for crash in [Crash::Before, Crash::After] {
+    for (crash, shard_size) in SCHEDULES {
         for n in 0.. {
-            let mut world = settled_world().await;
+            let mut world = settled_world(shard_size).await;
             world.fake.crash_at(n, crash);
             let shop = world.assign("shop", &before()[..3]);
             let other = world.assign("other", &[config_map("stay", "other's")]);
@@ -219,7 +228,7 @@ async fn a_crash_while_an_object_changes_hands_deletes_it_not() {
             .await;
             world.kill();
             world.fake.never_crash();
-            let when = format!("{crash:?} request {n}");
+            let when = format!("{crash:?} request {n}, shards of {shard_size}");
             nothing_leaked(&world, &when);
             world.start();
             world.synced("shop", shop).await;
@@ -238,9 +247,10 @@ async fn a_crash_while_an_object_changes_hands_deletes_it_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_request_of_the_first_apply_is_picked_up() {
-    for crash in [Crash::Before, Crash::After] {
+    for (crash, shard_size) in SCHEDULES {
         for n in 0.. {
             let mut world = World::new();
+            world.shard_size = shard_size;
             world.fake.crash_at(n, crash);
             let digest = world.assign("shop", &after());
             world.start();
@@ -250,7 +260,7 @@ async fn a_crash_at_any_request_of_the_first_apply_is_picked_up() {
             .await;
             world.kill();
             world.fake.never_crash();
-            let when = format!("{crash:?} request {n}");
+            let when = format!("{crash:?} request {n}, shards of {shard_size}");
             nothing_leaked(&world, &when);
             tokio::time::sleep(Duration::from_secs(60)).await;
             world.start();
@@ -258,6 +268,88 @@ async fn a_crash_at_any_request_of_the_first_apply_is_picked_up() {
             assert_eq!(world.inventory("shop").len(), 6, "{when}");
             nothing_leaked(&world, &when);
             if !dead {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_goal_at_any_request_of_an_older_one_leaves_no_mixture() {
+    for (how, shard_size) in SCHEDULES {
+        for n in 0.. {
+            let world = settled_world(shard_size).await;
+            world.fake.stall_at(n, how);
+            let first = world.assign("shop", &after());
+            let stalled = died(&world, async || {
+                world.synced("shop", first).await;
+            })
+            .await;
+            let mut options = World::options();
+            options.max_prune = "100%".into();
+            let back = world.assign_with("shop", &before(), options);
+            world.synced("shop", back).await;
+            let when = format!("{how:?} request {n}, shards of {shard_size}");
+            nothing_leaked(&world, &when);
+            for name in ["keep", "change", "go", "stay"] {
+                let object = world.fake.get(&path(name)).unwrap_or_default();
+                assert_eq!(object["data"]["key"], "one", "{when}: {name}");
+            }
+            assert!(world.fake.get(&path("new")).is_none(), "{when}");
+            assert_eq!(world.inventory("shop").len(), 4, "{when}");
+            if !stalled {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_bundle_begun_again_at_any_request_is_accounted_for() {
+    for (how, shard_size) in SCHEDULES {
+        for n in 0.. {
+            let world = settled_world(shard_size).await;
+            world.fake.stall_at(n, how);
+            let first = world.assign("shop", &after());
+            let stalled = died(&world, async || {
+                world.synced("shop", first).await;
+            })
+            .await;
+            let mut options = World::options();
+            options.max_prune = "50%".into();
+            let again = world.assign_with("shop", &after(), options);
+            world.synced("shop", again).await;
+            check_after(
+                &world,
+                &format!("{how:?} request {n}, shards of {shard_size}"),
+            );
+            if !stalled {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_taken_back_at_any_request_leaves_everything() {
+    for (how, shard_size) in SCHEDULES {
+        for n in 0.. {
+            let world = settled_world(shard_size).await;
+            world.fake.stall_at(n, how);
+            world.entomb("shop");
+            let stalled = died(&world, async || {
+                world.until("shop", |r| r.removed).await;
+            })
+            .await;
+            let back = world.assign("shop", &before());
+            world.synced("shop", back).await;
+            let when = format!("{how:?} request {n}, shards of {shard_size}");
+            nothing_leaked(&world, &when);
+            assert_eq!(world.inventory("shop").len(), 4, "{when}");
+            for name in ["keep", "change", "go", "stay"] {
+                assert!(world.fake.get(&path(name)).is_some(), "{when}: {name}");
+            }
+            if !stalled {
                 break;
             }
         }

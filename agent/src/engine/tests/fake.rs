@@ -68,6 +68,8 @@ struct State {
     fault: Option<Fault>,
     crash: Option<(usize, Crash)>,
     crashed: bool,
+    /// The request that is never answered; the agent lives on.
+    stall: Option<(usize, Crash)>,
     epoch: u64,
     /// CRDs are established only when the test says so.
     slow_definitions: bool,
@@ -105,6 +107,24 @@ impl Fake {
     /// Dies at the `n`th request from now that is no watch.
     pub fn crash_at(&self, n: usize, crash: Crash) {
         self.state.lock().crash = Some((n, crash));
+    }
+
+    /// The `n`th request from now that is no watch is never answered: it does
+    /// not arrive, or it is done all the same.
+    pub fn stall_at(&self, n: usize, how: Crash) {
+        self.state.lock().stall = Some((n, how));
+    }
+
+    /// The cluster comes back from a backup: its history begins again.
+    pub fn restore(&self) {
+        let mut state = self.state.lock();
+        let mut version = 0;
+        for stored in state.objects.values_mut() {
+            version += 1;
+            stored.version = version;
+        }
+        state.version = version;
+        state.watches.clear();
     }
 
     pub fn never_crash(&self) {
@@ -223,6 +243,14 @@ impl Fake {
                 state.crash = None;
                 state.crashed = true;
                 self.crashed.notify_one();
+            }
+            if !dead && !watch {
+                let stall = state.stall.take();
+                state.stall = stall.and_then(|(n, how)| Some((n.checked_sub(1)?, how)));
+                if let Some((0, how)) = stall {
+                    crash = Some(how);
+                    self.crashed.notify_one();
+                }
             }
             if dead || crash == Some(Crash::Before) {
                 None
@@ -533,6 +561,7 @@ impl State {
                 .map_or(json!(""), |s| json!(format!("uid-{}", s.uid)));
             return json_answer(200, &shown);
         }
+        self.is_accounted_for(path);
         self.store(path, value, "lockstep", Some(owned));
         if path.contains("/customresourcedefinitions/") && !self.slow_definitions {
             self.set_status(
@@ -541,6 +570,23 @@ impl State {
             );
         }
         json_answer(200, &shown(path, &self.objects[path]))
+    }
+
+    /// The law that the inventory is written before the objects are.
+    fn is_accounted_for(&self, path: &str) {
+        let name = path.rsplit('/').next().unwrap();
+        let listed = self.objects.iter().any(|(map, stored)| {
+            map.contains("/lockstep-system/configmaps/inventory-")
+                && listed(&stored.value).iter().any(|line| {
+                    line["name"] == name
+                        && line["namespace"].as_str().unwrap_or("")
+                            == namespace_of(path).unwrap_or_default()
+                })
+        });
+        assert!(
+            listed,
+            "{path} is applied, but no stored inventory lists it"
+        );
     }
 
     fn set_status(&mut self, path: &str, status: Value) {
@@ -720,6 +766,18 @@ impl State {
             &json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}),
         )
     }
+}
+
+/// What a stored inventory lists.
+pub fn listed(map: &Value) -> Vec<Value> {
+    use base64::Engine as _;
+    let packed = map["binaryData"]["items.jsonl.zst"].as_str().unwrap_or("");
+    let packed = base64::engine::general_purpose::STANDARD.decode(packed);
+    let text = zstd::decode_all(&*packed.unwrap()).unwrap_or_default();
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
 }
 
 /// Whether the object at `path` is in `collection`, which may span namespaces.

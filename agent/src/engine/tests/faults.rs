@@ -220,3 +220,79 @@ async fn an_inventory_that_somebody_deleted_is_written_again() {
     world.synced("shop", second).await;
     assert_eq!(world.inventory("shop").len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_inventory_stops_its_own_assignment_only() {
+    let mut world = World::new();
+    let shop = world.assign("shop", &[config_map("a", "x")]);
+    let base = world.assign("base", &[config_map("b", "x")]);
+    world.start();
+    world.synced("shop", shop).await;
+    world.synced("base", base).await;
+    world.kill();
+    let map = "/api/v1/namespaces/lockstep-system/configmaps/inventory-shop-0";
+    world.fake.edit(
+        map,
+        "binaryData",
+        json!({"items.jsonl.zst": "bm90IHpzdGQ="}),
+    );
+    let base = world.assign("base", &[config_map("b", "y")]);
+    world.start();
+    world.synced("base", base).await;
+    let report = world.until("shop", |r| r.sync() == Sync::Failed).await;
+    assert!(
+        report
+            .message
+            .contains("inventory-shop-0 does not hold an inventory"),
+        "{}",
+        report.message
+    );
+    world.fake.delete(map);
+    world.synced("shop", shop).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_restored_from_a_backup_is_listened_to_again() {
+    let mut world = World::new();
+    let objects: Vec<_> = (0..5).map(|i| config_map(&format!("c{i}"), "x")).collect();
+    let digest = world.assign("shop", &objects);
+    world.start();
+    world.synced("shop", digest).await;
+    for round in 0..20 {
+        let theirs = json!(format!("{round}"));
+        world.fake.edit(&path("c1"), "data.theirs", theirs);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.fake.restore();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    world.fake.delete(&path("c1"));
+    world
+        .eventually("put back", |fake| fake.get(&path("c1")).is_some())
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_going_is_waited_for_by_name() {
+    let mut world = World::new();
+    let digest = world.assign("shop", &[config_map("a", "x")]);
+    world.fake.fault(|method, path| {
+        (*method == Method::PATCH && path.ends_with("/a")).then(|| {
+            let words = "configmaps \"a\" is forbidden: unable to create new content in \
+                namespace shop because it is being terminated";
+            (403, status(403, "Forbidden", words))
+        })
+    });
+    world.start();
+    let report = world.until("shop", |r| r.sync() == Sync::Failed).await;
+    assert!(
+        report
+            .message
+            .contains("waits for namespace shop to be gone"),
+        "{}",
+        report.message
+    );
+    world.fake.no_fault();
+    let before = tokio::time::Instant::now();
+    world.synced("shop", digest).await;
+    assert!(before.elapsed() < Duration::from_secs(5));
+}

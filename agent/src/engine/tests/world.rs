@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::fake::Fake;
+use super::fake::{Fake, listed};
 use crate::bundle::{BundleError, BundleFile, BundleSource, Writer};
 use crate::desired::Desired;
 use crate::engine::{EngineOptions, run};
@@ -56,6 +56,7 @@ pub struct World {
     pub bundles: Arc<Bundles>,
     desired: watch::Sender<Arc<Desired>>,
     pub outbox: Outbox,
+    pub shard_size: usize,
     agent: Option<(JoinHandle<()>, CancellationToken)>,
     latest: Mutex<BTreeMap<String, Report>>,
 }
@@ -81,6 +82,7 @@ impl World {
             }),
             desired: watch::Sender::new(Arc::default()),
             outbox: Outbox::new(),
+            shard_size: 512,
             agent: None,
             latest: Mutex::default(),
         }
@@ -172,7 +174,10 @@ impl World {
             self.desired.subscribe(),
             bundles,
             self.outbox.clone(),
-            EngineOptions::default(),
+            EngineOptions {
+                shard_size: self.shard_size,
+                ..EngineOptions::default()
+            },
             cancel.clone(),
         );
         let task = tokio::spawn(async move { engine.await.unwrap() });
@@ -222,27 +227,24 @@ impl World {
     pub async fn synced(&self, name: &str, digest: Digest) -> Report {
         use lockstep_proto::v1::sync::Status;
         let digest = digest.to_string();
+        let revision = self.desired.borrow().items[name].revision.clone();
         self.until(name, |r| {
-            r.sync() == Status::Synced && r.applied_digest == digest && r.target_digest == digest
+            r.sync() == Status::Synced
+                && r.applied_digest == digest
+                && r.target_digest == digest
+                && r.target_revision == revision
         })
         .await
     }
 
     /// What the stored inventory of `name` lists: "kind namespace/name".
     pub fn inventory(&self, name: &str) -> HashSet<String> {
-        use base64::Engine as _;
         let mut all = HashSet::new();
         for map in self.fake.inventories() {
             if map["metadata"]["labels"]["lockstep.dev/assignment"] != name {
                 continue;
             }
-            let packed = map["binaryData"]["items.jsonl.zst"].as_str().unwrap();
-            let packed = base64::engine::general_purpose::STANDARD
-                .decode(packed)
-                .unwrap();
-            let text = zstd::decode_all(&*packed).unwrap();
-            for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                let line: Value = serde_json::from_slice(line).unwrap();
+            for line in listed(&map) {
                 let text = |field: &str| line[field].as_str().unwrap_or("").to_owned();
                 all.insert(format!(
                     "{} {}/{}",

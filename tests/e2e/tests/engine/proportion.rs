@@ -19,7 +19,7 @@ pub async fn one_changed_object_of_a_thousand_is_one_apply_request(flavour: Flav
     let first = world.assign("shop", &objects)?;
     let report = world.synced("shop", first).await?;
     ensure!(report.objects == 1_000, "{report:?}");
-    println!("1,000 objects applied in {:?}", begin.elapsed());
+    tracing::info!("1,000 objects applied in {:?}", begin.elapsed());
     ensure!(world.metrics.requests("apply") == 1_000);
 
     objects[500] = config_map("map-0500", "two");
@@ -30,7 +30,7 @@ pub async fn one_changed_object_of_a_thousand_is_one_apply_request(flavour: Flav
             object.is_some_and(|object| object["data"]["key"] == "two")
         })
         .await?;
-    println!("one of them changed in {:?}", begin.elapsed());
+    tracing::info!("one of them changed in {:?}", begin.elapsed());
     world.synced("shop", second).await?;
     ensure!(world.metrics.requests("apply") == 1_001);
     Ok(())
@@ -72,7 +72,7 @@ pub async fn two_hundred_assignments_on_one_cluster(flavour: Flavour) -> Result<
     for (i, digest) in digests.iter().enumerate() {
         world.synced(&format!("unit-{i}"), *digest).await?;
     }
-    println!(
+    tracing::info!(
         "200 assignments of 5 objects first applied in {:?}",
         begin.elapsed()
     );
@@ -81,7 +81,7 @@ pub async fn two_hundred_assignments_on_one_cluster(flavour: Flavour) -> Result<
     let begin = Instant::now();
     let digest = world.assign("unit-77", &objects(77, "two"))?;
     world.synced("unit-77", digest).await?;
-    println!("one of them changed in {:?}", begin.elapsed());
+    tracing::info!("one of them changed in {:?}", begin.elapsed());
     ensure!(world.metrics.requests("apply") == before + 5);
     Ok(())
 }

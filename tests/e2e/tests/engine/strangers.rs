@@ -58,7 +58,7 @@ pub async fn a_deleted_object_is_back_within_a_tenth_of_a_second(flavour: Flavou
         took.push(begin.elapsed());
     }
     took.sort();
-    println!("put back after {:?} (median)", took[10]);
+    tracing::info!("put back after {:?} (median)", took[10]);
     ensure!(took[10] < Duration::from_millis(250), "{took:?}");
     world.synced("shop", digest).await?;
     Ok(())

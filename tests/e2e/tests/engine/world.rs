@@ -148,6 +148,7 @@ impl World {
         let bundles: Arc<dyn BundleSource> = Arc::<Folder>::clone(&self.folder);
         let options = EngineOptions {
             metrics: self.metrics.clone(),
+            ..EngineOptions::default()
         };
         let engine = run(
             self.client.clone(),
@@ -275,8 +276,13 @@ impl World {
 
     pub async fn synced(&self, name: &str, digest: Digest) -> Result<Report> {
         let digest = digest.to_string();
+        let revision = self.desired.borrow().items.get(name).cloned();
+        let revision = revision.unwrap_or_default().revision;
         let done = |r: &Report| {
-            r.sync() == Status::Synced && r.applied_digest == digest && r.target_digest == digest
+            r.sync() == Status::Synced
+                && r.applied_digest == digest
+                && r.target_digest == digest
+                && r.target_revision == revision
         };
         self.until(name, done).await
     }
