@@ -23,7 +23,7 @@ pub enum Flavour {
 }
 
 enum Part {
-    Real(Cluster),
+    Real(Box<Cluster>),
     Sandbox {
         sandbox: Sandbox,
         kubeconfig: PathBuf,
@@ -60,7 +60,7 @@ impl ClusterUnderTest {
         let cluster = Cluster::start(options).await?;
         Ok(Self {
             client: cluster.client().await?,
-            part: Part::Real(cluster),
+            part: Part::Real(Box::new(cluster)),
         })
     }
 

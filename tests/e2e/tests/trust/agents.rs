@@ -192,7 +192,7 @@ async fn a_deleted_cluster_keeps_its_objects() -> Result<()> {
     world
         .agent("eu-1")
         .process()?
-        .line("join token", std::time::Duration::from_secs(60))
+        .line("token create", std::time::Duration::from_secs(60))
         .await?;
     let after = world
         .cluster("eu-1")
