@@ -225,11 +225,28 @@ impl Status {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        Self::new(
-            406,
-            "NotAcceptable",
-            "only the following media types are accepted: application/json",
-        )
+        let message = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        Self::new(406, "NotAcceptable", message)
+    }
+
+    /// One form was asked for where only the other makes sense.
+    pub(crate) fn wrong_form(resource: &Resource, list: bool) -> Self {
+        let package = if resource.group.is_empty() {
+            "core"
+        } else {
+            resource.group.split('.').next().unwrap_or("")
+        };
+        let kind = &resource.kind;
+        let message = if list {
+            format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{kind}List)"
+            )
+        } else {
+            format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{kind})"
+            )
+        };
+        Self::new(406, "NotAcceptable", message)
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {

@@ -197,9 +197,13 @@ pub(crate) fn api_resource_list(
     } else {
         format!("{group}/{version}")
     };
-    Some(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": rows}),
-    )
+    let mut list =
+        json!({"kind": "APIResourceList", "groupVersion": api_version, "resources": rows});
+    if !group.is_empty() {
+        // The core group leaves it out, for clients older than it.
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 /// One aggregated row as the rows of the older document.

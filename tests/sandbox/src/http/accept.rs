@@ -9,8 +9,10 @@ use crate::status::Status;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     Whole,
-    /// `PartialObjectMetadata` and its list.
+    /// `PartialObjectMetadata`.
     Metadata,
+    /// `PartialObjectMetadataList`.
+    MetadataList,
     Table,
 }
 
@@ -62,7 +64,12 @@ pub(crate) fn view(headers: &HeaderMap) -> Result<View, Status> {
             "Table" if group == "meta.k8s.io" && parameter(parameters, "v") == "v1" => {
                 return Ok(View::Table);
             }
-            "PartialObjectMetadata" | "PartialObjectMetadataList"
+            "PartialObjectMetadataList"
+                if group == "meta.k8s.io" && parameter(parameters, "v") == "v1" =>
+            {
+                return Ok(View::MetadataList);
+            }
+            "PartialObjectMetadata"
                 if group == "meta.k8s.io" && parameter(parameters, "v") == "v1" =>
             {
                 return Ok(View::Metadata);

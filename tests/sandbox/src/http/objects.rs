@@ -54,7 +54,10 @@ impl Call<'_> {
     }
 
     fn get(self) -> Result<Answer, Status> {
-        let view = self.view()?;
+        let view = match self.view()? {
+            View::MetadataList => return Err(Status::wrong_form(&self.target.resource, false)),
+            view => view,
+        };
         let state = self.inner.state.lock();
         let object = state.find(&self.target)?;
         match self.target.subresource.as_str() {
@@ -76,7 +79,7 @@ impl Call<'_> {
                 let text = object.typed(&self.target.api_version(), &self.target.resource.kind);
                 bytes(code, "application/json", text.into())
             }
-            View::Metadata => answer_json(code, &partial(object)),
+            View::Metadata | View::MetadataList => answer_json(code, &partial(object)),
             View::Table => {
                 let rows = table::Rows::new(&self.target, self.query.word("includeObject"), true);
                 answer_json(
@@ -114,7 +117,10 @@ impl Call<'_> {
     }
 
     async fn list(self) -> Result<Answer, Status> {
-        let view = self.view()?;
+        let view = match self.view()? {
+            View::Metadata => return Err(Status::wrong_form(&self.target.resource, true)),
+            view => view,
+        };
         let selector = self.selector()?;
         let limit = self
             .query
@@ -200,7 +206,7 @@ impl Call<'_> {
                 let refs: Vec<&Object> = objects.iter().map(AsRef::as_ref).collect();
                 answer_json(200, &rows.of(&refs, &revision.to_string(), more))
             }
-            View::Metadata => {
+            View::Metadata | View::MetadataList => {
                 let items: Vec<Value> = objects.iter().map(|object| partial(object)).collect();
                 answer_json(
                     200,

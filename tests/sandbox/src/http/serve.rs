@@ -167,7 +167,10 @@ fn document(inner: &Inner, parts: &http::request::Parts, whither: &Route) -> Ans
         Route::Groups => json(200, &discovery::api_group_list(catalogue)),
         Route::Group(group) => found(discovery::api_group(catalogue, group)),
         Route::Resources(group, version) => {
-            found(discovery::api_resource_list(catalogue, group, version))
+            match discovery::api_resource_list(catalogue, group, version) {
+                None if catalogue.has_group(group) => refused(&Status::no_such_path(), None),
+                document => found(document),
+            }
         }
         Route::OpenApiV2 if takes_json(&parts.headers) => json(200, &discovery::openapi_v2()),
         Route::OpenApiV2 => refused(&Status::not_acceptable(), None),

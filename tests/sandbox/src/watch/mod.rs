@@ -195,7 +195,7 @@ impl Reader {
         let resource = &self.about.target.resource;
         let object = match (&mut self.rows, self.about.view) {
             (Some(rows), _) => rows.next(object, revision).to_string().into_bytes(),
-            (None, View::Metadata) => partial(object).to_string().into_bytes(),
+            (None, View::Metadata | View::MetadataList) => partial(object).to_string().into_bytes(),
             (None, _) => object.typed(&self.about.target.api_version(), &resource.kind),
         };
         self.line(word, &object);
@@ -218,7 +218,7 @@ impl Reader {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object: Value = match self.about.view {
-            View::Metadata => {
+            View::Metadata | View::MetadataList => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
             }
             View::Table => {
