@@ -89,7 +89,7 @@ pub async fn a_field_that_is_gone_from_git_is_gone_from_the_object(flavour: Flav
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: one, labels: {a: b}, annotations: {c: d}}
-data: {keep: x, drop: y}
+data: {keep: x, drop: z}
 ";
     let revision = shop
         .commit("Two keys", &[("deploy/one.yaml", two_keys)])

@@ -231,7 +231,7 @@ async fn an_object_of_900_kb_goes_through() -> Result<()> {
 async fn ten_thousand_documents_in_one_file_are_rendered() -> Result<()> {
     let (world, shop) = World::with_shop(Flavour::Api).await?;
     let documents: String = (0..10_000)
-        .map(|n| config_map(&format!("doc-{n}"), "n", &n.to_string()))
+        .map(|n| config_map(&format!("doc-{n}"), "k", &n.to_string()))
         .collect();
     let revision = shop
         .commit("Many", &[("deploy/many.yaml", &documents)])
@@ -266,6 +266,6 @@ async fn ten_thousand_documents_in_one_file_are_rendered() -> Result<()> {
     let row = world.row("eu-1", "shop").await?;
     ensure!(output.code == 0, "{output:?} {row}");
     world
-        .data_becomes("eu-1", ("shop", "doc-9999", "n"), Some("9999"))
+        .data_becomes("eu-1", ("shop", "doc-9999", "k"), Some("9999"))
         .await
 }
