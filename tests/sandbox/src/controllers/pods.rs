@@ -9,6 +9,9 @@ use crate::machinery::{Deletion, PatchFormat, State, Target};
 use crate::sandbox::SandboxOptions;
 use crate::store::ObjectId;
 
+/// How deployments and their sets count templates.
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
 /// A short name for a template; the same template has the same.
 pub(super) fn template_hash(template: &Value) -> String {
     // FNV-1a: stable across processes, and nobody attacks it here.
@@ -68,20 +71,56 @@ fn replica_sets(state: &mut State, deployment: &Value) {
     let current = ObjectId::new(&namespace, &format!("{name}-{hash}"));
     let wanted = deployment["spec"]["replicas"].clone();
     let uid = word(&deployment["metadata"]["uid"]);
-    for (table, id) in state.store.dependents(&uid) {
-        if &*table == "replicasets.apps" {
-            let replicas = if id == current {
-                wanted.clone()
-            } else {
-                0.into()
-            };
-            if let Some(target) = target_of(state, &table, &id) {
-                let patch = json!({"spec": {"replicas": replicas}});
-                let _ = state.patch(&target, PatchFormat::Merge, &patch, &as_controller());
-            }
+    let mut sets: Vec<(i64, ObjectId)> = state
+        .store
+        .dependents(&uid)
+        .into_iter()
+        .filter(|(table, _)| &**table == "replicasets.apps")
+        .map(|(table, id)| (revision_of(state, &table, &id), id))
+        .collect();
+    sets.sort();
+    let newest = sets.last().map_or(0, |(revision, _)| *revision);
+    let there = sets.iter().any(|(_, id)| *id == current);
+    // The newest template has the newest revision, also when it is one from before.
+    let is_newest = sets.last().is_some_and(|(_, id)| *id == current);
+    let revision = if is_newest { newest } else { newest + 1 };
+    let keep = usize::try_from(
+        deployment["spec"]["revisionHistoryLimit"]
+            .as_i64()
+            .unwrap_or(10),
+    )
+    .unwrap_or(0);
+    let old: Vec<&ObjectId> = sets
+        .iter()
+        .map(|(_, id)| id)
+        .filter(|id| **id != current)
+        .collect();
+    for (at, id) in old.iter().enumerate() {
+        let Some(target) = target_of(state, "replicasets.apps", id) else {
+            continue;
+        };
+        if at + keep < old.len() {
+            let _ = state.delete(&target, &Deletion::default());
+        } else {
+            let _ = state.patch(
+                &target,
+                PatchFormat::Merge,
+                &json!({"spec": {"replicas": 0}}),
+                &as_controller(),
+            );
         }
     }
-    if state.store.get("replicasets.apps", &current).is_some() {
+    let annotations = json!({REVISION: revision.to_string()});
+    if let Some(target) = target_of(state, "deployments.apps", &ObjectId::new(&namespace, &name)) {
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let _ = state.patch(&target, PatchFormat::Merge, &patch, &as_controller());
+    }
+    if there {
+        if let Some(target) = target_of(state, "replicasets.apps", &current) {
+            let patch =
+                json!({"metadata": {"annotations": annotations}, "spec": {"replicas": wanted}});
+            let _ = state.patch(&target, PatchFormat::Merge, &patch, &as_controller());
+        }
         return;
     }
     let Some(mut target) = target_of(state, "replicasets.apps", &current) else {
@@ -95,13 +134,24 @@ fn replica_sets(state: &mut State, deployment: &Value) {
     let set = json!({
         "metadata": {
             "name": *current.name, "namespace": namespace, "labels": template["metadata"]["labels"],
-            "ownerReferences": owner(deployment, "Deployment"),
+            "annotations": annotations, "ownerReferences": owner(deployment, "Deployment"),
         },
         "spec": {"replicas": wanted, "selector": selector, "template": template},
     });
     if let Err(status) = state.create(&target, set, &as_controller()) {
         tracing::debug!(status.message, "no ReplicaSet for a Deployment");
     }
+}
+
+fn revision_of(state: &State, table: &str, id: &ObjectId) -> i64 {
+    let Some(set) = state.store.get(table, id) else {
+        return 0;
+    };
+    let annotation = &set.metadata()["annotations"][REVISION];
+    annotation
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }
 
 fn pods(state: &mut State, target: &Target, object: &Value, wanted: i64, kind: &str) {

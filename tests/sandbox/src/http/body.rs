@@ -12,6 +12,9 @@ use crate::status::Status;
 /// What the real server takes.
 const MOST_BODY_BYTES: usize = 3 << 20;
 
+/// What typed clients send where they may.
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
 pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Status> {
     match Limited::new(body, MOST_BODY_BYTES).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
@@ -38,6 +41,10 @@ pub(crate) fn parse(bytes: &[u8], media_type: &str) -> Result<Value, Status> {
     match media_type {
         "" | "application/json" => json(bytes),
         "application/yaml" | "text/yaml" => yaml(bytes),
+        PROTOBUF => {
+            let message = "the sandbox takes JSON and YAML, and this client sent Protocol Buffers: apply a manifest instead (kubectl apply -f; kubectl create … --dry-run=client -o yaml writes one)";
+            Err(Status::new(415, "UnsupportedMediaType", message))
+        }
         other => Err(Status::unsupported_media(
             other,
             &["application/json", "application/yaml"],

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::accept::{View, view};
 use super::answer::{Answer, bytes, json as answer_json, warn};
-use super::body::{json as parse_json, media_type, parse, yaml};
+use super::body::{PROTOBUF, json as parse_json, media_type, parse, yaml};
 use super::query::Query;
 use crate::machinery::{PatchFormat, State, Target, Written, read_scale, write_scale};
 use crate::sandbox::Inner;
@@ -286,10 +286,17 @@ impl Call<'_> {
         if !self.target.name.is_empty() && self.target.subresource.is_empty() {
             return Err(Status::method_not_allowed());
         }
-        let body = parse(&self.body, &media_type(&self.parts.headers))?;
+        let media = media_type(&self.parts.headers);
         if !self.target.resource.allows("get") {
+            // The answer does not depend on the question, so it need not be understood.
+            let body = if media == PROTOBUF {
+                json!({"spec": {}})
+            } else {
+                parse(&self.body, &media)?
+            };
             return Ok(answer_json(201, &review(&self.target, body)));
         }
+        let body = parse(&self.body, &media)?;
         if !self.target.name.is_empty() {
             // The only subresources that are created are not served: tokens, evictions, bindings.
             return Err(Status::no_such_path());
