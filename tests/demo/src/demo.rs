@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use lockstep_fixtures::{
-    Binaries, Binary, Cli, GitRepository, GitServer, Hub, HubOptions, Scratch,
-};
+use lockstep_fixtures::{Binaries, Binary, Cli, Hub, HubOptions, Scratch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Args;
 use crate::clusters::{self, Running};
 use crate::ground;
 use crate::plan::Member;
+use crate::repository::Source;
 use crate::say::{print, say};
 use crate::screen::Screen;
 use crate::status::{Place, Row, Watch, missing};
@@ -50,8 +49,9 @@ impl Interrupt {
 struct World {
     hub: Hub,
     cli: Cli,
-    repository: GitRepository,
-    _git: GitServer,
+    repository: Source,
+    /// The first commit.
+    first: String,
     clusters: Vec<Running>,
     expected: Vec<Place>,
     dir: PathBuf,
@@ -68,7 +68,6 @@ struct World {
 pub async fn run(args: &Args) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     tokio::task::block_in_place(ground::build)?;
-    ground::git()?;
     ground::files(usize::from(args.clusters))?;
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
@@ -114,14 +113,15 @@ async fn start(args: &Args, members: &[Member]) -> Result<World> {
         hub.endpoint(),
         hub.data_dir().display()
     ));
-    let git = GitServer::start().await.context("start the Git server")?;
-    let repository = git.repository(SHOP).await?;
+    let repository = Source::start(SHOP, &dir)
+        .await
+        .context("start the repository")?;
     let files = story::files();
     let files: Vec<(&str, &str)> = files
         .iter()
         .map(|(path, text)| (*path, text.as_str()))
         .collect();
-    repository
+    let first = repository
         .commit(&format!("Ship {}", VERSIONS[0]), &files)
         .await?;
     say(&format!("Repository   {}", repository.url()));
@@ -158,7 +158,7 @@ async fn start(args: &Args, members: &[Member]) -> Result<World> {
         cli: hub.cli()?,
         hub,
         repository,
-        _git: git,
+        first,
         clusters: running,
         expected,
         dir,
@@ -214,7 +214,7 @@ impl World {
         for line in applied.lines() {
             say(&format!("  {line}"));
         }
-        let first = self.repository.head().await?;
+        let first = self.first.clone();
         let count = self.clusters.len();
         let clusters = if count == 1 {
             "1 cluster".to_owned()
@@ -358,8 +358,29 @@ impl World {
         let mut check = tokio::time::interval(CHECK);
         let mut settled: Option<String> = None;
         let mut begun: Option<(String, Instant, Screen)> = None;
+        let mut enter = if self.repository.takes_pushes() {
+            None
+        } else {
+            Some(lines()?)
+        };
         loop {
+            let pressed = async {
+                match &mut enter {
+                    Some(lines) => lines.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             let rows = tokio::select! {
+                line = pressed => {
+                    if line.is_none() {
+                        enter = None;
+                    } else {
+                        let id = self.repository.commit("By hand", &[]).await?;
+                        say(&format!("Committed {}.", &id[..7]));
+                        notify(&self.hub).await;
+                    }
+                    continue;
+                }
                 () = interrupt.come() => {
                     say("\nStopping: agents, clusters, hub and repository.");
                     return Ok(());
@@ -427,11 +448,7 @@ To look closer, in another terminal:
   {cli} --config {config} describe cluster {name}
   kubectl --kubeconfig {kubeconfig}{context} get deploy,pods -n {SHOP}
 {all}
-To ship a change, commit and push in the working copy (or in a clone of {url}):
-
-  cd {work}
-  sed -i 's/replicas: 2/replicas: 3/' {WEB} && git commit -am 'Three of them' && git push origin main
-
+{ship}
 To see drift put right: kubectl --kubeconfig {kubeconfig}{context} delete deploy web -n {SHOP}
 
 What arrives is shown here. Ctrl-C ends the demo and everything that it started.
@@ -439,9 +456,27 @@ What arrives is shown here. Ctrl-C ends the demo and everything that it started.
             cli = cli.display(),
             config = config.display(),
             name = one.member.name,
-            url = self.repository.url(),
-            work = self.repository.work().display(),
+            ship = self.ship(),
         ))
+    }
+
+    /// How a person ships a change.
+    fn ship(&self) -> String {
+        let work = self.repository.work().display();
+        if self.repository.takes_pushes() {
+            let url = self.repository.url();
+            format!(
+                "To ship a change, commit and push in the working copy (or in a clone of {url}):
+
+  cd {work}
+  sed -i 's/replicas: 2/replicas: 3/' {WEB} && git commit -am 'Three of them' && git push origin main
+"
+            )
+        } else {
+            format!(
+                "To ship a change, edit the files in {work}, come back here and press Enter: without git, the demo commits them for you.\n"
+            )
+        }
     }
 
     /// Gives the person's own clusters back what they had: the assignments end, and the agents
@@ -473,6 +508,22 @@ What arrives is shown here. Ctrl-C ends the demo and everything that it started.
             Err(_) => say("It is not removed yet. Look into the namespaces shop and preview."),
         }
     }
+}
+
+/// What is typed, line by line. The thread that reads ends with the process.
+fn lines() -> Result<tokio::sync::mpsc::Receiver<String>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    std::thread::Builder::new()
+        .name("keyboard".to_owned())
+        .spawn(move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                if sender.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        })
+        .context("start the thread that reads the keyboard")?;
+    Ok(receiver)
 }
 
 /// The revision that most places are to run now, if it is another than the settled one.

@@ -62,13 +62,13 @@ fn placed() -> Option<(std::path::PathBuf, String)> {
     Some((folder.parent()?.to_owned(), profile.to_owned()))
 }
 
-/// Refuses early and clearly where git cannot serve a repository.
+/// Can git serve a repository here?
 ///
 /// # Errors
 ///
 /// If git, or its HTTP part, is not installed.
 pub fn git() -> Result<()> {
-    const HOW: &str = "install it and run the demo again (Debian, Ubuntu: apt-get install git; Fedora: dnf install git; Alpine: apk add git git-daemon; macOS: xcode-select --install)";
+    const HOW: &str = "to push changes yourself, install it (Debian, Ubuntu: apt-get install git; Fedora: dnf install git; Alpine: apk add git git-daemon; macOS: xcode-select --install)";
     let output = Command::new("git")
         .arg("--exec-path")
         .stderr(Stdio::null())
@@ -77,14 +77,12 @@ pub fn git() -> Result<()> {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         }
-        _ => bail!(
-            "the demo serves and commits to a Git repository with git, which is not installed: {HOW}"
-        ),
+        _ => bail!("git is not installed; {HOW}"),
     };
     let backend = std::path::Path::new(&folder).join("git-http-backend");
     ensure!(
         backend.exists(),
-        "the demo serves its Git repository with `git http-backend`, and {} is not there: {HOW}",
+        "git is installed without `git http-backend` ({}); {HOW}",
         backend.display()
     );
     Ok(())

@@ -6,6 +6,7 @@ mod clusters;
 mod demo;
 mod ground;
 mod plan;
+mod repository;
 mod say;
 mod screen;
 mod status;

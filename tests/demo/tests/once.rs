@@ -76,6 +76,27 @@ fn once_ends_with_the_final_table_and_nothing_else_on_stdout() -> Result<()> {
 }
 
 #[test]
+fn a_machine_without_git_has_the_demo_all_the_same() -> Result<()> {
+    let hub = lockstep_fixtures::Binaries::path(lockstep_fixtures::Binary::Hub)?;
+    let nothing = tempfile::tempdir()?;
+    let output = demo(&["--once", "--clusters", "2", "--timeout", LIMIT])
+        .env("PATH", nothing.path())
+        .env(
+            "LOCKSTEP_TEST_BIN",
+            hub.parent().context("a program is in a folder")?,
+        )
+        .output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{stderr}");
+    ensure!(stderr.contains("git is not installed"), "{stderr}");
+    ensure!(
+        String::from_utf8(output.stdout)?.ends_with("2 clusters: 2 synced\n"),
+        "{stderr}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_demo_that_does_not_converge_in_time_says_who_is_late_and_where_the_logs_are() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = dir.path().to_str().context("a path in UTF-8")?;
