@@ -2,6 +2,7 @@
 //! changes and by its own timers, that looks at what changed and brings it one step further.
 //! Every step starts from what is stored, so that a step twice is a step once.
 
+mod budgets;
 mod definitions;
 mod furnish;
 mod garbage;
@@ -42,6 +43,8 @@ enum Work {
     Finalize(Arc<str>, ObjectId),
     /// An owner is gone.
     Orphans(Box<str>),
+    /// A budget, or what it counts, changed.
+    Budget(ObjectId),
     /// An object names an owner: is it there?
     Owned(Arc<str>, ObjectId),
 }
@@ -153,6 +156,11 @@ fn note(
 ) {
     let object = &event.object;
     let id = object.id.clone();
+    if options.workloads && budgets::counts(resource) {
+        for budget in budgets::of_namespace(state, &id.namespace) {
+            agenda.now(Work::Budget(budget));
+        }
+    }
     if event.change == Change::Deleted {
         if state.store.owns(&object.uid) {
             agenda.now(Work::Orphans(object.uid.clone()));
@@ -180,6 +188,7 @@ fn note(
     } else {
         match (&**resource, object.deleting) {
             (DEFINITIONS, _) => agenda.now(Work::Define(id)),
+            (budgets::BUDGETS, false) if options.workloads => agenda.now(Work::Budget(id)),
             ("namespaces", true) => agenda.now(Work::Empty(id.name)),
             (_, true) => agenda.now(Work::Finalize(resource.clone(), id)),
             (name, false) if options.workloads && workloads::handles(name) => {
@@ -210,6 +219,7 @@ fn step(state: &mut State, options: &SandboxOptions, work: Work, agenda: &mut Ag
         Work::Deadline(table, id) => workloads::deadline(state, &table, &id),
         Work::Define(id) => definitions::define(state, options, &id, agenda),
         Work::Establish(id) => definitions::establish(state, &id),
+        Work::Budget(id) => budgets::compute(state, &id),
         Work::Empty(name) => namespaces::empty(state, &name),
         Work::Finalize(table, id) => garbage::finalize(state, &table, &id),
         Work::Orphans(uid) => garbage::orphans(state, &uid),

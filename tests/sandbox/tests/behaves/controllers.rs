@@ -118,6 +118,31 @@ async fn a_deployment_told_never_to_be_ready_is_not() -> Result<()> {
 }
 
 #[tokio::test]
+async fn budgets_count_the_pods_of_their_workloads() -> Result<()> {
+    let (sandbox, client) = quick().await?;
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    apply(
+        &client,
+        "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web",
+        budget,
+    )
+    .await?;
+    let allowed = |count: i64| {
+        move |sandbox: &Sandbox| {
+            let status =
+                sandbox.get("policy/v1", "PodDisruptionBudget", "default", "web")?["status"]
+                    .clone();
+            (status["observedGeneration"] == 1 && status["disruptionsAllowed"] == count)
+                .then_some(())
+        }
+    };
+    holds(&sandbox, "none without pods", allowed(0)).await?;
+    apply(&client, &format!("{DEPLOYMENTS}/web"), deployment("web", 3)).await?;
+    holds(&sandbox, "two of three", allowed(2)).await
+}
+
+#[tokio::test]
 async fn definitions_serve_their_kind_and_take_its_objects_with_them() -> Result<()> {
     let (sandbox, client) = quick().await?;
     let definition = json!({
