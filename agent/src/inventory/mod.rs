@@ -267,6 +267,13 @@ impl Inventory {
         self.is_dirty()
     }
 
+    /// As if a save had stored everything.
+    #[cfg(test)]
+    pub fn stored(&mut self) {
+        self.intending = false;
+        self.dirty.fill(false);
+    }
+
     /// See [`Inventory::intend`]: it has to be stored first.
     #[must_use]
     pub fn is_intending(&self) -> bool {

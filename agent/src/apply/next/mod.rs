@@ -3,6 +3,9 @@
 //! step depends on what was meant to come after another, and a crash between
 //! any two changes nothing but the time.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
