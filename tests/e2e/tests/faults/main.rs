@@ -3,4 +3,5 @@
 
 mod git;
 mod kills;
+mod losses;
 mod outages;
