@@ -1,7 +1,9 @@
 //! A push is told to the hub by the forge. Polling is off in these stories:
 //! what arrives, the webhook brought.
 
-use lockstep_e2e::fixtures::{GitRepository, Patience};
+use std::time::Duration;
+
+use lockstep_e2e::fixtures::{Counts, GitRepository, Patience};
 use lockstep_e2e::{
     Assignment, Flavour, Result, World, config_map, ensure, group, post, repository, sign, until,
 };
@@ -25,6 +27,20 @@ async fn unpolled(secret: Option<&str>) -> Result<(World, GitRepository)> {
     // A new repository is fetched without being asked to.
     world.arrived("shop", &first).await?;
     Ok((world, shop))
+}
+
+/// What was asked of the remote, once nothing more is: a new repository is
+/// looked at again when its first Assignment is known.
+async fn at_rest(world: &World) -> Counts {
+    let mut asked = world.git.counts("shop");
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = world.git.counts("shop");
+        if now == asked {
+            return now;
+        }
+        asked = now;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +69,7 @@ async fn a_generic_webhook_brings_the_commit_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_secret_only_signed_calls_are_taken() -> Result<()> {
     let (world, shop) = unpolled(Some("hook-secret")).await?;
-    let asked = world.git.counts("shop");
+    let asked = at_rest(&world).await;
     let second = shop
         .commit(
             "Second",
