@@ -12,6 +12,7 @@ pub mod codec;
 pub mod desired;
 pub mod manifest;
 pub mod names;
+pub mod traits;
 
 /// Messages and services of `lockstep/v1`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, rust_2018_idioms)]

@@ -15,11 +15,16 @@ pub mod send;
 pub mod share;
 pub mod stage;
 
+use std::time::Duration;
+
 use lockstep_proto::desired::options_digest;
-use lockstep_proto::v1::DesiredItem;
+use lockstep_proto::v1::{ApplyOptions, DesiredItem, HealthRule, IgnoreRule, adopt, drift};
 use lockstep_proto::{Digest, NameError};
 
 use share::Share;
+
+/// A Deployment's own deadline for progress, and the most that people wait for.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What is to become of an Assignment on this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +44,7 @@ pub struct Target {
     pub create_namespace: bool,
     pub prune: bool,
     pub max_prune: Share,
+    pub policy: Policy,
     /// `options_digest` of what the hub said, for the Report.
     pub options: u64,
 }
@@ -61,9 +67,57 @@ impl Target {
             create_namespace: options.create_namespace,
             prune: options.prune,
             max_prune: Share::read(&options.max_prune),
+            policy: Policy::read(options),
         })
     }
 }
+
+/// How objects are treated, where nothing but the Assignment says so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub drift: drift::Policy,
+    pub adopt: adopt::Policy,
+    pub ignore: Vec<IgnoreRule>,
+    pub health: Vec<HealthRule>,
+    /// Of Namespace, CustomResourceDefinition, PersistentVolume and
+    /// PersistentVolumeClaim, those that may be removed.
+    pub prune_kinds: Vec<String>,
+    /// How long something may be on its way before that is a failure.
+    pub timeout: Duration,
+    /// Assignments that must be Synced and Healthy here first.
+    pub depends_on: Vec<String>,
+    /// Nothing is changed.
+    pub paused: bool,
+    /// What this Bundle prunes is approved.
+    pub prune_approved: bool,
+}
+
+impl Policy {
+    fn read(options: ApplyOptions) -> Self {
+        Self {
+            drift: match options.drift() {
+                drift::Policy::Unspecified => drift::Policy::Correct,
+                said => said,
+            },
+            adopt: match options.adopt() {
+                adopt::Policy::Unspecified => adopt::Policy::IfUnowned,
+                said => said,
+            },
+            ignore: options.ignore,
+            health: options.health,
+            prune_kinds: options.prune_kinds,
+            timeout: match options.timeout_seconds {
+                0 => TIMEOUT,
+                seconds => Duration::from_secs(seconds.into()),
+            },
+            depends_on: options.depends_on,
+            paused: options.paused,
+            prune_approved: options.prune_approved,
+        }
+    }
+}
+
+impl Eq for Policy {}
 
 impl Goal {
     #[must_use]

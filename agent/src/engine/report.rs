@@ -94,6 +94,7 @@ pub fn report(
         removed: standing.removed.is_some(),
         tombstone_version: standing.removed.unwrap_or(0),
         target_options: goal.target().map_or(0, |target| target.options),
+        awaiting_approval: 0,
     }
 }
 

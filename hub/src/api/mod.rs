@@ -180,6 +180,39 @@ impl FleetService for Api {
         Ok(Response::new(v1::RefreshResponse {}))
     }
 
+    async fn sync(&self, _request: Request<v1::SyncRequest>) -> Answer<v1::ControlResponse> {
+        Err(Status::unimplemented("sync"))
+    }
+
+    async fn rollback(
+        &self,
+        _request: Request<v1::RollbackRequest>,
+    ) -> Answer<v1::ControlResponse> {
+        Err(Status::unimplemented("rollback"))
+    }
+
+    async fn pause(&self, _request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
+        Err(Status::unimplemented("pause"))
+    }
+
+    async fn resume(&self, _request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
+        Err(Status::unimplemented("resume"))
+    }
+
+    async fn approve(&self, _request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
+        Err(Status::unimplemented("approve"))
+    }
+
+    async fn history(&self, _request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
+        Err(Status::unimplemented("history"))
+    }
+
+    type DiffStream = Events<v1::DiffResponse>;
+
+    async fn diff(&self, _request: Request<v1::DiffRequest>) -> Answer<Self::DiffStream> {
+        Err(Status::unimplemented("diff"))
+    }
+
     async fn create_join_token(
         &self,
         request: Request<v1::CreateJoinTokenRequest>,

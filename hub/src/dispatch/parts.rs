@@ -108,7 +108,10 @@ pub fn welcome(heartbeat_seconds: u32, held: Vec<v1::HeldReport>) -> Vec<v1::Hub
 /// That all Reports up to `seq` are stored.
 #[must_use]
 pub fn ack(seq: u64) -> v1::HubMessage {
-    message(Kind::Ack(v1::Ack { seq }))
+    message(Kind::Ack(v1::Ack {
+        seq,
+        ..v1::Ack::default()
+    }))
 }
 
 fn message(kind: Kind) -> v1::HubMessage {
@@ -140,6 +143,7 @@ mod tests {
                 create_namespace: true,
                 prune: true,
                 max_prune: "100%".into(),
+                ..v1::ApplyOptions::default()
             }),
         }
     }

@@ -39,6 +39,13 @@ impl AgentService for Agents {
         Ok(Response::new(Box::pin(chunks)))
     }
 
+    async fn send_plan(
+        &self,
+        _request: Request<Streaming<v1::PlanPart>>,
+    ) -> Result<Response<v1::SendPlanResponse>, Status> {
+        Err(Status::unimplemented("SendPlan"))
+    }
+
     async fn renew_certificate(
         &self,
         request: Request<v1::RenewCertificateRequest>,

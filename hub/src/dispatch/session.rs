@@ -264,7 +264,7 @@ impl<S: Inbound> Session<S> {
                 "Hello is the first message of a session, and only that",
             )),
             // Kinds of message that a newer agent knows are not ours to judge.
-            Some(Said::Heartbeat(_)) | None => Ok(()),
+            Some(Said::Heartbeat(_) | Said::Event(_)) | None => Ok(()),
         }
     }
 }

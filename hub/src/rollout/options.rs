@@ -2,6 +2,8 @@
 
 use lockstep_proto::v1;
 
+use crate::status::poll_seconds;
+
 /// The largest share of an Inventory that one revision may prune unasked.
 const MAX_PRUNE: &str = "20%";
 
@@ -9,6 +11,14 @@ const MAX_PRUNE: &str = "20%";
 #[must_use]
 pub fn apply_options(spec: &v1::AssignmentSpec) -> v1::ApplyOptions {
     let sync = spec.sync.clone().unwrap_or_default();
+    let drift = match sync.drift() {
+        v1::drift::Policy::Unspecified => v1::drift::Policy::Correct,
+        said => said,
+    };
+    let adopt = match sync.adopt() {
+        v1::adopt::Policy::Unspecified => v1::adopt::Policy::IfUnowned,
+        said => said,
+    };
     v1::ApplyOptions {
         namespace: spec.namespace.clone(),
         create_namespace: sync.create_namespace.unwrap_or(true),
@@ -18,6 +28,25 @@ pub fn apply_options(spec: &v1::AssignmentSpec) -> v1::ApplyOptions {
         } else {
             sync.max_prune
         },
+        drift: drift.into(),
+        ignore: sync.ignore,
+        health: sync.health,
+        adopt: adopt.into(),
+        prune_kinds: sync.prune_kinds,
+        // What cannot be read was refused when the Assignment was applied.
+        timeout_seconds: poll_seconds(&sync.timeout)
+            .ok()
+            .flatten()
+            .filter(|_| !sync.timeout.is_empty())
+            .and_then(|seconds| u32::try_from(seconds).ok())
+            .unwrap_or(0),
+        depends_on: spec
+            .depends_on
+            .iter()
+            .map(|other| other.assignment.clone())
+            .collect(),
+        paused: false,
+        prune_approved: false,
     }
 }
 
@@ -44,6 +73,7 @@ mod tests {
                 prune: Some(false),
                 create_namespace: Some(false),
                 max_prune: "15".into(),
+                ..v1::SyncPolicy::default()
             }),
             ..v1::AssignmentSpec::default()
         };

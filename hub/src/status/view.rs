@@ -84,6 +84,7 @@ impl Model {
                         clusters: Some(assignment.counts),
                         digest: state.digest.map(|d| d.to_string()).unwrap_or_default(),
                         objects: state.objects,
+                        ..v1::AssignmentStatus::default()
                     }),
                     ..(*assignment.resource).clone()
                 })

@@ -326,6 +326,13 @@ impl AgentService for Service {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
+    async fn send_plan(
+        &self,
+        _request: Request<Streaming<PlanPart>>,
+    ) -> Result<Response<SendPlanResponse>, Status> {
+        Ok(Response::new(SendPlanResponse {}))
+    }
+
     async fn fetch_bundle(
         &self,
         request: Request<FetchBundleRequest>,

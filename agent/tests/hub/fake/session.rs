@@ -81,7 +81,11 @@ impl Session {
     }
 
     pub async fn ack(&self, seq: u64) {
-        self.say(hub_message::Message::Ack(Ack { seq })).await;
+        self.say(hub_message::Message::Ack(Ack {
+            seq,
+            ..Ack::default()
+        }))
+        .await;
     }
 
     /// The whole of a desired state in one message.
