@@ -93,7 +93,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    fn read(options: ApplyOptions) -> Self {
+    #[must_use]
+    pub fn read(options: ApplyOptions) -> Self {
         Self {
             drift: match options.drift() {
                 drift::Policy::Unspecified => drift::Policy::Correct,

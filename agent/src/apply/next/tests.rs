@@ -1,11 +1,13 @@
 //! The decisions, case by case.
 
 use super::*;
+use crate::apply::Policy;
 use crate::apply::Target;
 use crate::apply::share::Share;
 use crate::health::Judgement;
 use crate::inventory::News;
 use lockstep_proto::Digest;
+use lockstep_proto::v1::ApplyOptions;
 
 fn target(prune: bool) -> Goal {
     Goal::Keep(Target {
@@ -15,6 +17,7 @@ fn target(prune: bool) -> Goal {
         create_namespace: true,
         prune,
         max_prune: Share::Percent(20),
+        policy: Policy::read(ApplyOptions::default()),
         options: 0,
     })
 }

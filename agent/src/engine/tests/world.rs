@@ -122,6 +122,7 @@ impl World {
             create_namespace: true,
             prune: true,
             max_prune: String::new(),
+            ..ApplyOptions::default()
         }
     }
 
