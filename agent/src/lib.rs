@@ -16,6 +16,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod inventory;
+pub mod journal;
 pub mod kubeconfig;
 pub mod link;
 pub mod log;

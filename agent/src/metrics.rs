@@ -15,6 +15,7 @@ pub struct Metrics {
     /// Version of the desired state that is held.
     pub desired_version: Gauge<i64, AtomicI64>,
     pub reports: Counter<u64, AtomicU64>,
+    pub events: Counter<u64, AtomicU64>,
     /// Seconds since 1970.
     pub certificate_expires: Gauge<i64, AtomicI64>,
     pub renewal_failures: Counter<u64, AtomicU64>,
@@ -44,6 +45,11 @@ impl Metrics {
             self.desired_version.clone(),
         );
         registry.register("reports", "Reports sent to the hub", self.reports.clone());
+        registry.register(
+            "object_events",
+            "What happened to objects, sent to the hub",
+            self.events.clone(),
+        );
         registry.register_with_unit(
             "certificate_expires_timestamp",
             "When the certificate ends, since 1970",

@@ -15,6 +15,7 @@ use crate::config::Run;
 use crate::engine::EngineOptions;
 use crate::http::Readiness;
 use crate::identity::{Folder, TokenSource, join};
+use crate::journal::Journal;
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::report::Outbox;
@@ -42,7 +43,11 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    let engine_options = EngineOptions::default();
+    let journal = Journal::open(&args.data_dir)?;
+    let engine_options = EngineOptions {
+        journal: journal.clone(),
+        ..EngineOptions::default()
+    };
     engine_options.metrics.register(&mut registry);
     let readiness = Readiness::default();
     let joining = readiness.waits_for("the hub to let this agent join");
@@ -68,6 +73,13 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
     ));
     parts.spawn(http::serve(listener, readiness, registry, cancel.clone()));
     parts.spawn({
+        let keeping = journal.clone().keep(cancel.clone());
+        async move {
+            keeping.await;
+            Ok(())
+        }
+    });
+    parts.spawn({
         let cancel = cancel.clone();
         async move {
             let joined = join(&args.hub, &token, &folder, VERSION);
@@ -85,6 +97,7 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
                 kubernetes_version,
                 desired,
                 outbox,
+                journal,
                 channel,
                 metrics,
             };

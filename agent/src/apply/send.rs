@@ -20,6 +20,7 @@ use crate::cluster::{ApiError, Cluster, Resource};
 use crate::inventory::ObjectId;
 use crate::inventory::registry::Shared;
 use crate::inventory::store::create_namespace;
+use crate::journal::Journal;
 use crate::observe;
 
 /// Requests of one Assignment in flight.
@@ -45,6 +46,7 @@ pub enum StepError {
 pub struct Sender<'a> {
     pub cluster: &'a Cluster,
     pub shared: &'a Shared,
+    pub journal: &'a Journal,
     pub assignment: &'a str,
     pub target: &'a Target,
 }

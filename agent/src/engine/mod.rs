@@ -33,6 +33,7 @@ use crate::desired::{Desired, DesiredWatch};
 use crate::inventory::registry::Registry;
 use crate::inventory::store::{self, Store};
 use crate::inventory::{Inventory, SHARD_SIZE};
+use crate::journal::Journal;
 use crate::observe::Observer;
 use crate::report::Outbox;
 use worker::{Order, Surround, Worker};
@@ -51,6 +52,8 @@ pub struct EngineOptions {
     pub metrics: Metrics,
     /// How many objects of an Inventory go into one object of the cluster.
     pub shard_size: usize,
+    /// Where the engine says what happened to objects.
+    pub journal: Journal,
 }
 
 impl Default for EngineOptions {
@@ -58,6 +61,7 @@ impl Default for EngineOptions {
         Self {
             metrics: Metrics::default(),
             shard_size: SHARD_SIZE,
+            journal: Journal::default(),
         }
     }
 }
@@ -94,6 +98,7 @@ pub async fn run(
             observer,
             bundles,
             outbox,
+            journal: options.journal,
             reading: Semaphore::new(READING),
             started: Instant::now(),
         });

@@ -23,6 +23,7 @@ use crate::cluster::{ApiError, Cluster};
 use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::store::{Store, create_namespace};
 use crate::inventory::{Inventory, Presence};
+use crate::journal::Journal;
 use crate::observe::Observer;
 use crate::report::Outbox;
 
@@ -47,6 +48,7 @@ pub struct Surround {
     pub observer: Observer,
     pub bundles: Arc<dyn BundleSource>,
     pub outbox: Outbox,
+    pub journal: Journal,
     /// Indexes of Bundles are read one or two at a time: they are the largest
     /// thing that is ever in memory.
     pub reading: Semaphore,
@@ -370,6 +372,7 @@ impl Worker {
         Sender {
             cluster: &self.around.cluster,
             shared: &self.shared,
+            journal: &self.around.journal,
             assignment: &self.name,
             target,
         }

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::desired;
 use crate::identity::{self, EnrolError, Folder, Identity, JoinToken, TokenSource};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::report::Outbox;
 
@@ -57,6 +58,7 @@ pub struct Link {
     pub kubernetes_version: watch::Receiver<String>,
     pub desired: desired::Store,
     pub outbox: Outbox,
+    pub journal: Journal,
     pub channel: watch::Sender<Option<Channel>>,
     pub metrics: Metrics,
 }

@@ -147,6 +147,7 @@ impl Link {
                         held.truncate(HELD_REPORTS);
                         if !welcome.more {
                             self.outbox.opened(&held);
+                            self.journal.opened();
                             return Ok(heartbeat(welcome.heartbeat_seconds));
                         }
                     }
@@ -172,6 +173,7 @@ impl Link {
         let mut said = Instant::now();
         let mut renewal = self.renewal(channel);
         let outbox = self.outbox.clone();
+        let journal = self.journal.clone();
         loop {
             tokio::select! {
                 heard = stream.message() => {
@@ -194,7 +196,10 @@ impl Link {
                                 Err(diverged) => return Ended::Diverged(diverged.to_string()),
                             }
                         }
-                        Some(Said::Ack(ack)) => self.outbox.acked(ack.seq),
+                        Some(Said::Ack(ack)) => {
+                            self.outbox.acked(ack.seq);
+                            self.journal.acked(ack.event_id);
+                        }
                         // A Welcome out of turn, or a message of a newer contract.
                         Some(Said::Welcome(_)) | None => {}
                     }
@@ -203,6 +208,12 @@ impl Link {
                     let (Ok(permit), report) = next else { return Ended::Closed };
                     permit.send(message(agent_message::Message::Report(report)));
                     self.metrics.reports.inc();
+                    said = Instant::now();
+                }
+                next = async { (sender.reserve().await, journal.next().await) } => {
+                    let (Ok(permit), event) = next else { return Ended::Closed };
+                    permit.send(message(agent_message::Message::Event(event)));
+                    self.metrics.events.inc();
                     said = Instant::now();
                 }
                 () = sleep_until(said + heartbeat) => {

@@ -195,7 +195,7 @@ fn fit(mut report: Report) -> Report {
 }
 
 /// Cuts at a character, and says that something is missing.
-fn truncate(text: &mut String, bytes: usize) {
+pub(crate) fn truncate(text: &mut String, bytes: usize) {
     const MORE: &str = "…";
     if text.len() > bytes {
         let end = text.floor_char_boundary(bytes - MORE.len());

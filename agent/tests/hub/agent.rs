@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lockstep_agent::bundle;
 use lockstep_agent::desired::{self, Desired, DesiredWatch};
 use lockstep_agent::identity::{Folder, JoinToken, TokenSource, join};
+use lockstep_agent::journal::Journal;
 use lockstep_agent::link::Link;
 use lockstep_agent::metrics::Metrics;
 use lockstep_agent::report::Outbox;
@@ -19,9 +20,11 @@ pub struct Agent {
     pub desired: DesiredWatch,
     pub bundles: Arc<bundle::Store>,
     pub outbox: Outbox,
+    pub journal: Journal,
     pub metrics: Metrics,
     pub kubernetes: watch::Sender<String>,
     running: tokio::task::JoinHandle<()>,
+    keeping: tokio::task::JoinHandle<()>,
     _stop: DropGuard,
 }
 
@@ -43,6 +46,7 @@ impl Agent {
         let (channel, channels) = watch::channel(None);
         let bundles = bundle::Store::open(dir, channels, metrics.clone()).unwrap();
         let outbox = Outbox::new();
+        let journal = Journal::open(dir).unwrap();
         let (kubernetes, kubernetes_version) = watch::channel("v1.36.3".to_owned());
         let link = Link {
             hub: hub.endpoint.clone(),
@@ -54,6 +58,7 @@ impl Agent {
             kubernetes_version,
             desired: store,
             outbox: outbox.clone(),
+            journal: journal.clone(),
             channel,
             metrics: metrics.clone(),
         };
@@ -62,6 +67,8 @@ impl Agent {
             desired,
             bundles: Arc::new(bundles),
             outbox,
+            keeping: tokio::spawn(journal.clone().keep(cancel.clone())),
+            journal,
             metrics,
             kubernetes,
             running: tokio::spawn(link.run(cancel.clone())),
@@ -81,6 +88,7 @@ impl Agent {
     /// Gone from one instruction to the next.
     pub async fn kill(self) {
         self.running.abort();
+        self.keeping.abort();
         let _ = self.running.await;
     }
 }
