@@ -34,6 +34,17 @@ pub enum Hook {
     SyncFail,
 }
 
+impl Hook {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PreSync => "PreSync",
+            Self::PostSync => "PostSync",
+            Self::SyncFail => "SyncFail",
+        }
+    }
+}
+
 /// When a hook's object is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(clippy::struct_excessive_bools)]
@@ -41,6 +52,19 @@ pub struct HookDelete {
     pub before_creation: bool,
     pub succeeded: bool,
     pub failed: bool,
+}
+
+impl HookDelete {
+    fn words(self) -> Vec<&'static str> {
+        [
+            (self.before_creation, "BeforeHookCreation"),
+            (self.succeeded, "HookSucceeded"),
+            (self.failed, "HookFailed"),
+        ]
+        .into_iter()
+        .filter_map(|(set, word)| set.then_some(word))
+        .collect()
+    }
 }
 
 /// What an object's annotations ask for. The default is what nearly every
@@ -120,6 +144,37 @@ impl Traits {
         Ok(traits)
     }
 
+    /// The annotations that ask for this: what [`Traits::read`] reads back.
+    #[must_use]
+    pub fn annotations(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        let mut say = |name: &str, value: &str| all.insert(name.into(), value.into());
+        if self.wave != 0 {
+            say(WAVE, &self.wave.to_string());
+        }
+        if let Some((hook, delete)) = self.hook {
+            say(HOOK, hook.word());
+            let words = delete.words();
+            // None at all cannot be said, and nobody can have asked for it.
+            if !words.is_empty() {
+                say(HOOK_DELETE_POLICY, &words.join(","));
+            }
+        }
+        match self.drift {
+            Some(drift::Policy::Correct) => drop(say(DRIFT, "Correct")),
+            Some(drift::Policy::Report) => drop(say(DRIFT, "Report")),
+            Some(drift::Policy::Ignore) => drop(say(DRIFT, "Ignore")),
+            Some(drift::Policy::Unspecified) | None => {}
+        }
+        if self.keep {
+            say(PRUNE, "Disabled");
+        }
+        if self.replace {
+            say(REPLACE, "OnImmutable");
+        }
+        all
+    }
+
     /// Reads the annotations of an object's canonical JSON; nothing is parsed
     /// where the text does not mention any of ours.
     ///
@@ -136,10 +191,7 @@ impl Traits {
             #[serde(default)]
             annotations: Option<Map<String, Value>>,
         }
-        let mentioned = object
-            .windows(PREFIX.len())
-            .any(|window| window == PREFIX.as_bytes());
-        if !mentioned {
+        if memchr::memmem::find(object, PREFIX.as_bytes()).is_none() {
             return Ok(Self::default());
         }
         let object: Object = serde_json::from_slice(object)
@@ -221,6 +273,24 @@ mod tests {
         let (hook, delete) = Traits::of_json(text).unwrap().hook.unwrap();
         assert_eq!(hook, Hook::PreSync);
         assert!(delete.before_creation && !delete.succeeded);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for annotations in [
+            json!({}),
+            json!({"lockstep.dev/wave": "7"}),
+            json!({"lockstep.dev/hook": "SyncFail"}),
+            json!({
+                "lockstep.dev/wave": "-3", "lockstep.dev/hook": "PostSync",
+                "lockstep.dev/hook-delete-policy": "HookSucceeded, HookFailed",
+                "lockstep.dev/drift": "Ignore", "lockstep.dev/prune": "Disabled",
+                "lockstep.dev/replace": "OnImmutable"}),
+        ] {
+            let traits = read(&annotations).unwrap();
+            assert_eq!(Traits::read(&traits.annotations()), Ok(traits));
+        }
+        assert!(Traits::default().annotations().is_empty());
     }
 
     #[test]

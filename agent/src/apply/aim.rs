@@ -2,20 +2,28 @@
 //! namespace, and what can be neither applied nor looked up yet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use lockstep_proto::Digest;
 use lockstep_proto::bundle::IndexEntry;
+use tokio::time::Instant;
 
 use super::Target;
+use crate::bundle::{Asked, Listed};
 use crate::cluster::KindMap;
 use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::{Contested, Inventory, ObjectId, Unresolved};
+
+/// No attempt mends what only another commit can; as good as never, and still
+/// a time that can be reckoned with.
+const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// Makes `entries` what `shared` wants, and nothing else.
 pub fn aim(
     registry: &Registry,
     shared: &Shared,
     target: &Target,
-    entries: Vec<IndexEntry>,
+    entries: Vec<Listed>,
     kinds: &KindMap,
 ) {
     shared.inventory.lock().want_nothing();
@@ -27,7 +35,7 @@ pub fn aim(
 /// Tries again to make items of what could not be resolved.
 pub fn resolve(registry: &Registry, shared: &Shared, target: &Target, kinds: &KindMap) {
     let unresolved = std::mem::take(&mut shared.inventory.lock().unresolved);
-    let entries = unresolved.into_iter().map(|u| u.entry).collect();
+    let entries = unresolved.into_iter().map(|u| u.listed).collect();
     take(registry, shared, target, entries, kinds);
 }
 
@@ -48,7 +56,13 @@ pub fn claim(registry: &Registry, shared: &Shared) -> bool {
                 contested.owner = Arc::clone(owner);
             }
         } else if let Some(free) = inventory.contested.remove(&id) {
-            inventory.want(&id, &free.api_version, free.wanted);
+            want(
+                &mut inventory,
+                &id,
+                &free.api_version,
+                free.wanted,
+                free.traits,
+            );
             claimed = true;
         }
     }
@@ -59,17 +73,17 @@ fn take(
     registry: &Registry,
     shared: &Shared,
     target: &Target,
-    entries: Vec<IndexEntry>,
+    entries: Vec<Listed>,
     kinds: &KindMap,
 ) {
     let _claiming = registry.claims.lock();
     let mut inventory = shared.inventory.lock();
     let assignment = Arc::clone(&inventory.assignment);
     let mut resolved = Vec::with_capacity(entries.len());
-    for entry in entries {
-        match identify(&mut inventory, &entry, &target.namespace, kinds) {
-            Ok(id) => resolved.push((id, entry)),
-            Err(why) => inventory.unresolved.push(Unresolved { entry, why }),
+    for listed in entries {
+        match identify(&mut inventory, &listed.entry, &target.namespace, kinds) {
+            Ok(id) => resolved.push((id, listed)),
+            Err(why) => inventory.unresolved.push(Unresolved { listed, why }),
         }
     }
     // Only what is new to us can be somebody else's.
@@ -81,7 +95,7 @@ fn take(
     drop(inventory);
     let held = registry.held_by_others(&assignment, &new);
     let mut inventory = shared.inventory.lock();
-    for (id, entry) in resolved {
+    for (id, Listed { entry, traits }) in resolved {
         let api_version = &entry.key.api_version;
         let known = inventory.get(&id).is_some_and(|item| item.wanted.is_some());
         if known || inventory.contested.contains_key(&id) {
@@ -90,12 +104,34 @@ fn take(
             let contested = Contested {
                 api_version: inventory.word(api_version),
                 wanted: entry.sha256,
+                traits,
                 owner: Arc::clone(owner),
             };
             inventory.contested.insert(id, contested);
         } else {
-            inventory.want(&id, api_version, entry.sha256);
+            want(&mut inventory, &id, api_version, entry.sha256, traits);
         }
+    }
+}
+
+/// What asks for nonsense is wanted all the same, so that nobody prunes it; it
+/// fails until it asks for something else.
+fn want(
+    inventory: &mut Inventory,
+    id: &ObjectId,
+    api_version: &str,
+    wanted: Digest,
+    traits: Asked,
+) {
+    let (traits, nonsense) = match traits {
+        Ok(traits) => (traits, None),
+        Err(words) => (None, Some(words)),
+    };
+    inventory.want(id, api_version, wanted, traits);
+    if let Some(words) = nonsense
+        && let Some(item) = inventory.get_mut(id)
+    {
+        item.failed(&words, Instant::now() + NEVER);
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf as _, Bytes, BytesMut};
 use lockstep_proto::Digest;
 use lockstep_proto::bundle::{BundleHash, IndexEntry, ObjectKey};
+use lockstep_proto::traits::Traits;
 use lockstep_proto::v1::{BundleEntry, ObjectRef};
 use prost::Message as _;
 
@@ -20,6 +21,17 @@ const LEVEL: i32 = 1;
 const WINDOW_LOG: u32 = 18;
 /// Keys and framing beside the JSON.
 const ENTRY_OVERHEAD: usize = 16 << 10;
+
+/// An object that a Bundle lists, and what it asks for beside its content.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub entry: IndexEntry,
+    pub traits: Asked,
+}
+
+/// What annotations ask for: nothing, for nearly every object. In words, where
+/// they make no sense.
+pub type Asked = Result<Option<Box<Traits>>, Box<str>>;
 
 /// A complete Bundle on disk, checked when it was stored. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,9 +63,17 @@ impl BundleFile {
     ///
     /// # Errors
     /// [`BundleError::Damaged`] or [`BundleError::Disk`].
-    pub fn index(&self) -> Result<Vec<IndexEntry>, BundleError> {
+    pub fn index(&self) -> Result<Vec<Listed>, BundleError> {
         self.entries()?
-            .map(|entry| Ok(entry?.0))
+            .map(|entry| {
+                let (entry, json) = entry?;
+                let traits = match Traits::of_json(&json) {
+                    Ok(traits) if traits == Traits::default() => Ok(None),
+                    Ok(traits) => Ok(Some(Box::new(traits))),
+                    Err(why) => Err(why.into()),
+                };
+                Ok(Listed { entry, traits })
+            })
             .collect::<io::Result<_>>()
             .map_err(|error| self.error(error))
     }

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use futures::future::BoxFuture;
 use lockstep_proto::Digest;
 
-pub use file::{BundleFile, Writer};
+pub use file::{Asked, BundleFile, Listed, Writer};
 pub use store::Store;
 
 /// Where the engine gets Bundles from.

@@ -179,7 +179,7 @@ impl<'a> Tally<'a> {
                 Sync::Failed
             };
             self.add(
-                unresolved.entry.key.to_string(),
+                unresolved.listed.entry.key.to_string(),
                 sync,
                 Health::Missing,
                 &unresolved.why,

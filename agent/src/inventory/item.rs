@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_proto::Digest;
+use lockstep_proto::traits::Traits;
 use lockstep_proto::v1::health::Status as Health;
 use tokio::time::Instant;
 
@@ -38,6 +39,8 @@ pub struct Item {
     pub applied: Option<Digest>,
     /// Fingerprint of the fields that we owned right after that.
     pub owned: u64,
+    /// What its annotations ask for; none for nearly every item.
+    pub traits: Option<Box<Traits>>,
     /// It stands in the stored Inventory, or will with the next save.
     pub stored: bool,
     pub presence: Presence,
@@ -82,21 +85,31 @@ pub enum News {
 }
 
 impl Item {
-    pub(super) fn wanted(api_version: Arc<str>, wanted: Digest) -> Self {
+    pub(super) fn wanted(
+        api_version: Arc<str>,
+        wanted: Digest,
+        traits: Option<Box<Traits>>,
+    ) -> Self {
         Self {
             wanted: Some(wanted),
-            ..Self::stored(api_version, None, 0)
+            ..Self::stored(api_version, None, 0, traits)
         }
         .not_stored()
     }
 
     /// As read back from the stored Inventory.
-    pub(super) fn stored(api_version: Arc<str>, applied: Option<Digest>, owned: u64) -> Self {
+    pub(super) fn stored(
+        api_version: Arc<str>,
+        applied: Option<Digest>,
+        owned: u64,
+        traits: Option<Box<Traits>>,
+    ) -> Self {
         Self {
             api_version,
             wanted: None,
             applied,
             owned,
+            traits,
             stored: true,
             presence: Presence::Unseen,
             version: 0,
@@ -113,6 +126,11 @@ impl Item {
             stored: false,
             ..self
         }
+    }
+
+    #[must_use]
+    pub fn traits(&self) -> Traits {
+        self.traits.as_deref().copied().unwrap_or_default()
     }
 
     /// The content that is wanted has not been applied.
@@ -266,7 +284,7 @@ mod tests {
     use super::*;
 
     fn item() -> Item {
-        let mut item = Item::wanted("v1".into(), Digest::of(b"1"));
+        let mut item = Item::wanted("v1".into(), Digest::of(b"1"), None);
         item.applied = item.wanted;
         item.owned = 7;
         item

@@ -18,8 +18,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use lockstep_proto::Digest;
-use lockstep_proto::bundle::{IndexEntry, ObjectKey};
+use lockstep_proto::bundle::ObjectKey;
+use lockstep_proto::traits::Traits;
 
+use crate::bundle::{Asked, Listed};
 use crate::cluster::GroupKind;
 
 pub use shard::OBJECTS as SHARD_SIZE;
@@ -78,7 +80,7 @@ pub struct Settled {
 /// does not serve its kind.
 #[derive(Debug, Clone)]
 pub struct Unresolved {
-    pub entry: IndexEntry,
+    pub listed: Listed,
     pub why: String,
 }
 
@@ -87,6 +89,7 @@ pub struct Unresolved {
 pub struct Contested {
     pub api_version: Arc<str>,
     pub wanted: Digest,
+    pub traits: Asked,
     pub owner: Arc<str>,
 }
 
@@ -196,9 +199,20 @@ impl Inventory {
     // ---------------------------------------------- what is stored, changing
 
     /// Makes `id` wanted with content `wanted`, known or not.
-    pub fn want(&mut self, id: &ObjectId, api_version: &str, wanted: Digest) {
+    pub fn want(
+        &mut self,
+        id: &ObjectId,
+        api_version: &str,
+        wanted: Digest,
+        traits: Option<Box<Traits>>,
+    ) {
         let api_version = self.word(api_version);
         if let Some(item) = self.items.get_mut(id) {
+            if item.traits != traits {
+                item.traits = traits;
+                self.touch(id);
+            }
+            let item = self.items.get_mut(id).expect("it was there just now");
             if item.api_version != api_version {
                 item.api_version = api_version;
                 // The same JSON sent to another version is another request.
@@ -207,7 +221,7 @@ impl Inventory {
             item.wanted = Some(wanted);
             return;
         }
-        let item = Item::wanted(api_version, wanted);
+        let item = Item::wanted(api_version, wanted, traits);
         self.items.insert(id.clone(), item);
     }
 
@@ -346,9 +360,9 @@ mod tests {
             inventory.id("", "ConfigMap", "shop", "a"),
             inventory.id("", "ConfigMap", "shop", "b"),
         );
-        inventory.want(&a, "v1", Digest::of(b"1"));
+        inventory.want(&a, "v1", Digest::of(b"1"), None);
         assert!(inventory.intend());
-        inventory.want(&b, "v1", Digest::of(b"1"));
+        inventory.want(&b, "v1", Digest::of(b"1"), None);
         inventory.want_nothing();
         assert!(inventory.contains(&a), "it may have been applied");
         assert!(!inventory.contains(&b));
@@ -359,14 +373,14 @@ mod tests {
         let mut inventory = Inventory::new("shop");
         let id = inventory.id("", "ConfigMap", "shop", "a");
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
-        inventory.want(&id, "v1", one);
+        inventory.want(&id, "v1", one, None);
         inventory.intend();
         inventory.confirm(&id, one, 7);
         inventory.settle(one, "r1", "shop");
         inventory.dirty = vec![false];
         assert!(!inventory.intend() || inventory.settled.as_ref().unwrap().left);
 
-        inventory.want(&id, "v1", two);
+        inventory.want(&id, "v1", two, None);
         assert!(inventory.intend());
         assert_eq!(inventory.get(&id).unwrap().applied, None);
         assert!(inventory.settled.as_ref().unwrap().left);

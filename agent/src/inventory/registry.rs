@@ -161,7 +161,7 @@ mod tests {
         let one = registry.add(Inventory::new("one"));
         let two = registry.add(Inventory::new("two"));
         let id = one.inventory.lock().id("", "ConfigMap", "shop", "a");
-        one.inventory.lock().want(&id, "v1", Digest::of(b""));
+        one.inventory.lock().want(&id, "v1", Digest::of(b""), None);
         let ids = [id.clone()];
 
         assert_eq!(registry.held_by_others("two", &ids)[&id], "one".into());
@@ -177,7 +177,7 @@ mod tests {
         assert!(registry.held_by_others("two", &ids).is_empty());
         assert_eq!(registry.elsewhere("one", &id), Elsewhere::Nobody);
 
-        two.inventory.lock().want(&id, "v1", Digest::of(b""));
+        two.inventory.lock().want(&id, "v1", Digest::of(b""), None);
         assert_eq!(
             registry.elsewhere("one", &id),
             Elsewhere::Held("two".into())

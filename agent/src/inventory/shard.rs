@@ -4,10 +4,11 @@
 
 use std::borrow::Cow;
 use std::io::Read as _;
-use std::sync::Arc;
 
 use lockstep_proto::Digest;
+use lockstep_proto::traits::Traits;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::{Inventory, Item, ObjectId};
@@ -38,6 +39,9 @@ struct Line<'a> {
     /// Fingerprint of our fields after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owned: Option<String>,
+    /// Its annotations that are ours.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    traits: Map<String, Value>,
 }
 
 /// The shard of `shards` that `id` belongs to.
@@ -104,6 +108,10 @@ fn pack(lines: &[(&ObjectId, &Item)]) -> Vec<u8> {
             name: (&*id.name).into(),
             applied: item.applied.map(|digest| hex::encode(digest.0)),
             owned: item.applied.map(|_| format!("{:016x}", item.owned)),
+            traits: item
+                .traits
+                .as_deref()
+                .map_or_else(Map::new, Traits::annotations),
         };
         serde_json::to_writer(&mut text, &line).expect("text writes to memory");
         text.push(b'\n');
@@ -129,23 +137,21 @@ pub(super) fn decode(inventory: &mut Inventory, packed: &[u8]) -> Result<(), Str
             .and_then(|text| u64::from_str_radix(&text, 16).ok())
             .unwrap_or(0);
         let api_version = inventory.word(&line.api_version);
-        add(inventory, id, api_version, applied, owned);
+        // Written by a newer agent, perhaps: what it means is read again from
+        // the Bundle.
+        let traits = Traits::read(&line.traits).unwrap_or_default();
+        let traits = (traits != Traits::default()).then(|| Box::new(traits));
+        let item = Item::stored(api_version, applied, owned, traits);
+        add(inventory, id, item);
     }
     Ok(())
 }
 
-fn add(
-    inventory: &mut Inventory,
-    id: ObjectId,
-    api_version: Arc<str>,
-    applied: Option<Digest>,
-    owned: u64,
-) {
+fn add(inventory: &mut Inventory, id: ObjectId, item: Item) {
     match inventory.items.get_mut(&id) {
-        Some(known) if known.applied != applied => known.applied = None,
+        Some(known) if known.applied != item.applied => known.applied = None,
         Some(_) => {}
         None => {
-            let item = Item::stored(api_version, applied, owned);
             inventory.items.insert(id, item);
         }
     }
@@ -167,7 +173,13 @@ mod tests {
         for i in 0..objects {
             let id = inventory.id("apps", "Deployment", "shop", &name(i));
             let digest = Digest::of(&i.to_be_bytes());
-            inventory.want(&id, "apps/v1", digest);
+            let wave = i16::try_from(i % 5).unwrap();
+            let traits = Traits {
+                wave,
+                ..Traits::default()
+            };
+            let traits = (wave != 0).then(|| Box::new(traits));
+            inventory.want(&id, "apps/v1", digest, traits);
             inventory.intend();
             if i % 3 != 0 {
                 inventory.confirm(&id, digest, i as u64);
@@ -185,7 +197,7 @@ mod tests {
         read
     }
 
-    fn stored(inventory: &Inventory) -> Vec<(ObjectId, String, Option<Digest>, u64)> {
+    fn stored(inventory: &Inventory) -> Vec<(ObjectId, String, Option<Digest>, u64, i16)> {
         let mut all: Vec<_> = inventory
             .iter()
             .map(|(id, item)| {
@@ -195,6 +207,7 @@ mod tests {
                     item.api_version.to_string(),
                     item.applied,
                     owned,
+                    item.traits().wave,
                 )
             })
             .collect();
@@ -222,6 +235,7 @@ mod tests {
                 &id,
                 &format!("{}/v1", "g".repeat(100)),
                 Digest::of(name.as_bytes()),
+                None,
             );
             if i == 0 {
                 assert!(inventory.intend());
@@ -274,6 +288,24 @@ mod tests {
             }
         }
         assert_eq!(read.get(&id).unwrap().applied, None);
+    }
+
+    #[test]
+    fn what_objects_ask_for_is_kept_and_lines_without_it_are_read() {
+        let line = r#"{"apiVersion":"v1","kind":"ConfigMap","namespace":"shop","name":"a"}"#;
+        let asks = r#"{"apiVersion":"v1","kind":"ConfigMap","namespace":"shop","name":"b","traits":{"lockstep.dev/wave":"3","lockstep.dev/hook":"PreSync","lockstep.dev/prune":"Disabled"}}"#;
+        let packed = zstd::bulk::compress(format!("{line}\n{asks}\n").as_bytes(), 3).unwrap();
+        let mut read = Inventory::new("shop");
+        decode(&mut read, &packed).unwrap();
+        for inventory in [&read, &read_back(&read)] {
+            let of = |name: &str| {
+                let mut all = inventory.iter();
+                all.find(|(id, _)| &*id.name == name).unwrap().1.traits()
+            };
+            assert_eq!(of("a"), Traits::default());
+            let traits = of("b");
+            assert!(traits.wave == 3 && traits.keep && traits.hook.is_some());
+        }
     }
 
     #[test]

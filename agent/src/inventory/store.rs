@@ -100,6 +100,9 @@ struct SettledText {
     objects: u32,
     #[serde(default)]
     left: bool,
+    /// Lines say what objects ask for; agents before that did not know.
+    #[serde(default)]
+    traits: bool,
 }
 
 #[derive(Deserialize)]
@@ -457,6 +460,7 @@ fn settled_text(settled: &Settled) -> String {
         namespace: settled.namespace.clone(),
         objects: settled.objects,
         left: settled.left,
+        traits: true,
     })
     .expect("text writes to memory")
 }
@@ -469,6 +473,7 @@ fn read_settled(text: &str) -> Option<Settled> {
         revision: text.revision,
         namespace: text.namespace,
         objects: text.objects,
-        left: text.left,
+        // Then the Bundle has to be read once to know.
+        left: text.left || !text.traits,
     })
 }

@@ -59,7 +59,7 @@ fn id(inventory: &mut Inventory, object: &str) -> ObjectId {
 
 fn want(inventory: &mut Inventory, object: &str) {
     let id = id(inventory, object);
-    inventory.want(&id, "v1", Digest::of(b"one"));
+    inventory.want(&id, "v1", Digest::of(b"one"), None);
 }
 
 fn aim(inventory: &mut Inventory, objects: &[&str]) {
