@@ -28,6 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What is to become of an Assignment on this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // One for each Assignment, hardly ever moved.
 pub enum Goal {
     Keep(Target),
     /// A tombstone: remove what the Inventory lists, then the Inventory.
