@@ -9,6 +9,7 @@
 
 mod builtin;
 mod conditions;
+mod overdue;
 #[cfg(test)]
 mod tests;
 mod workloads;
@@ -16,6 +17,8 @@ mod workloads;
 use lockstep_proto::v1::health::Status;
 use serde::Deserialize;
 use serde_json::Value;
+
+pub use overdue::{overdue, overdue_at};
 
 /// What is read of an object to judge it. Everything else of it is skipped
 /// while parsing, so that a watch of many large objects stays cheap.
