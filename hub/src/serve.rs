@@ -21,7 +21,7 @@ use crate::enrol::{Enrol, JoinTokens};
 use crate::git::{Git, GitOptions, Limits};
 use crate::metrics::Metrics;
 use crate::pki::Pki;
-use crate::rollout;
+use crate::rollout::{self, Content};
 use crate::status::{Fleet, FleetOptions};
 use crate::store::Store;
 use crate::transport::{Certificates, CountCalls, Listener};
@@ -158,7 +158,8 @@ async fn start_rooms(
         metrics: metrics.clone(),
     };
     let git = Git::start(mirrors, fleet.clone(), &work.tracker, work.cancel.clone()).await?;
-    let rollout = rollout::run(fleet.clone(), git, metrics.clone(), work.cancel.clone());
+    let content = Content::new(fleet.store().clone(), git, metrics.clone());
+    let rollout = rollout::run(fleet.clone(), content, work.cancel.clone());
     work.room("rollout", rollout);
     let dispatch = Dispatch::start(
         fleet.clone(),

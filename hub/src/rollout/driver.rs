@@ -3,39 +3,27 @@
 //! when its backoff is over. So one that fails or takes long holds up no other.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Source;
-use super::release::{Outcome, Release, Renders};
-use crate::metrics::Metrics;
+use super::content::Content;
+use super::release::{Outcome, Release};
 use crate::status::Fleet;
 
-/// Looks that ask Git at once: each takes a thread for a moment.
-const RESOLVES: usize = 8;
-/// Renders hold a tree and its objects in memory, and a core.
-const RENDERS: usize = 2;
 /// The first wait after a failure, doubled by each further one up to the last.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(300);
 
 /// Releases what Assignments name to their clusters, until `cancel`. A fleet
 /// that was just loaded has them all marked.
-pub async fn run<S: Source>(fleet: Fleet, source: S, metrics: Metrics, cancel: CancellationToken) {
+pub async fn run<S: Source>(fleet: Fleet, content: Content<S>, cancel: CancellationToken) {
     let dirty = fleet.dirty_assignments().clone();
     let mut driver = Driver {
-        release: Release {
-            fleet,
-            source,
-            metrics,
-            resolves: Arc::new(Semaphore::new(RESOLVES)),
-            renders: Arc::new(Renders::new(RENDERS)),
-        },
+        release: Release { fleet, content },
         looks: JoinSet::new(),
         at_work: HashMap::new(),
         names: HashMap::new(),

@@ -1,20 +1,15 @@
 //! One look at one Assignment: what its ref names now, rendered if that is
 //! new, given to the clusters that lack it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
-
 use lockstep_proto::{Digest, v1};
 use prost::Message as _;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::Source;
+use super::content::{Content, Trouble};
 use super::options::apply_options;
 use super::plan::{Target, plan};
 use crate::git::{GitError, Resolved};
-use crate::metrics::{Metrics, RenderResult};
-use crate::render::{self, RENDERER, RenderError};
+use crate::render::RENDERER;
 use crate::status::Fleet;
 use crate::store::{AssignmentState, StoreError};
 
@@ -43,53 +38,7 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Release<S> {
     pub fleet: Fleet,
-    pub source: S,
-    pub metrics: Metrics,
-    /// Turns at asking Git.
-    pub resolves: Arc<Semaphore>,
-    pub renders: Arc<Renders>,
-}
-
-/// Renders at work.
-pub struct Renders {
-    turns: Semaphore,
-    /// By key, so that nothing is rendered twice at once.
-    at_work: parking_lot::Mutex<HashMap<String, Weak<Mutex<()>>>>,
-}
-
-impl Renders {
-    /// Room for `turns` at once.
-    pub fn new(turns: usize) -> Self {
-        Self {
-            turns: Semaphore::new(turns),
-            at_work: parking_lot::Mutex::default(),
-        }
-    }
-
-    /// What whoever renders `key` must hold.
-    fn of(&self, key: &str) -> Arc<Mutex<()>> {
-        let mut at_work = self.at_work.lock();
-        at_work.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = at_work.get(key).and_then(Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::default();
-        at_work.insert(key.to_owned(), Arc::downgrade(&lock));
-        lock
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error(transparent)]
-    Git(#[from] GitError),
-    #[error("revision {} does not render: {error}", revision.get(..7).unwrap_or(revision))]
-    Render {
-        revision: String,
-        error: RenderError,
-    },
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    pub content: Content<S>,
 }
 
 impl<S: Source> Release<S> {
@@ -191,10 +140,8 @@ impl<S: Source> Release<S> {
     }
 
     async fn resolve(&self, spec: &v1::AssignmentSpec) -> Result<Resolved, Trouble> {
-        let _turn = turn(&self.resolves).await?;
         let r = spec.r#ref.clone().unwrap_or_default();
-        let resolved = self.source.resolve(&spec.repository, &r, &spec.path);
-        Ok(resolved.await?)
+        self.content.resolve(spec, &r).await
     }
 
     /// The Bundle of a tree: known, or rendered and stored.
@@ -213,46 +160,7 @@ impl<S: Source> Release<S> {
         {
             return Ok((digest, before.objects));
         }
-        // Assignments that share a tree wait for whoever renders it.
-        let key = render_key(&resolved.tree);
-        let sole = self.renders.of(&key);
-        let _sole = sole.lock().await;
-        if let Some(digest) = store.render_get(key.clone()).await?
-            && let Some(index) = store.bundle_index(digest).await?
-        {
-            self.metrics.rendered(RenderResult::Cached, Duration::ZERO);
-            return Ok((digest, count(index.len())));
-        }
-
-        let _turn = turn(&self.renders.turns).await?;
-        let tree = self
-            .source
-            .read_tree(&spec.repository, &resolved.tree)
-            .await
-            .map_err(|error| error.beneath(&spec.path))?;
-        let begun = Instant::now();
-        let rendered = tokio::task::spawn_blocking(move || render::render(&tree))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let result = match &rendered {
-            Ok(_) => RenderResult::Rendered,
-            Err(_) => RenderResult::Failed,
-        };
-        self.metrics.rendered(result, begun.elapsed());
-        let rendered = rendered.map_err(|error| Trouble::Render {
-            revision: resolved.revision.to_string(),
-            error: error.beneath(&spec.path),
-        })?;
-        let (digest, objects) = (rendered.digest, count(rendered.objects.len()));
-        tracing::info!(assignment = name, revision = %resolved.revision, %digest, objects, "rendered");
-        let bodies = rendered
-            .objects
-            .into_iter()
-            .map(|object| (object.entry, object.json))
-            .collect();
-        store.save_bundle(digest, bodies).await?;
-        store.render_put(key, digest).await?;
-        Ok((digest, objects))
+        self.content.bundle(name, spec, resolved).await
     }
 
     /// Brings the clusters' desired state to `target`.
@@ -268,14 +176,6 @@ impl<S: Source> Release<S> {
     }
 }
 
-async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, StoreError> {
-    turns.acquire().await.map_err(|_| StoreError::Closed)
-}
-
-fn count(objects: usize) -> u32 {
-    u32::try_from(objects).unwrap_or(u32::MAX)
-}
-
 /// Everything of a spec that decides what a cluster runs beside the commit,
 /// after the renderer that made it.
 fn options_key(spec: &v1::AssignmentSpec, options: &v1::ApplyOptions) -> String {
@@ -288,11 +188,6 @@ fn options_key(spec: &v1::AssignmentSpec, options: &v1::ApplyOptions) -> String 
     let mut bytes = source.encode_length_delimited_to_vec();
     bytes.extend(options.encode_to_vec());
     format!("{RENDERER} {}", Digest::of(&bytes))
-}
-
-/// What a tree renders to depends on its files and on the renderer.
-fn render_key(tree: &str) -> String {
-    Digest::of(format!("{RENDERER}\0{tree}").as_bytes()).to_string()
 }
 
 /// What is wrong, and what runs meanwhile.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::{Source, run};
+use super::super::{Content, Source, run};
 use crate::git::{GitError, Resolved, SourceFile, SourceTree};
 use crate::metrics::Metrics;
 use crate::status::{Fleet, FleetOptions};
@@ -170,12 +170,8 @@ pub async fn open(dir: &tempfile::TempDir) -> Fleet {
 
 pub fn start(fleet: &Fleet, git: &FakeGit) -> DropGuard {
     let cancel = CancellationToken::new();
-    tokio::spawn(run(
-        fleet.clone(),
-        git.clone(),
-        Metrics::new(),
-        cancel.clone(),
-    ));
+    let content = Content::new(fleet.store().clone(), git.clone(), Metrics::new());
+    tokio::spawn(run(fleet.clone(), content, cancel.clone()));
     cancel.drop_guard()
 }
 
