@@ -6,8 +6,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::info;
 
+use crate::caps::Caps;
 use crate::identity::{JoinToken, TokenSource};
+
+/// In the data directory, where no other file is named.
+const OWN_CONFIG: &str = "agent.yaml";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +26,10 @@ Examples:
   For a cluster of your kubeconfig:
     lockstep-agent run --hub 127.0.0.1:7443 --data-dir ./eu-1 --join-token \"$TOKEN\" \\
         --kubeconfig ~/.kube/config --context eu-1
+
+  With the cluster owner's last word about what the hub may do:
+    lockstep-agent run --hub hub.example.com:7443 --data-dir /var/lib/lockstep-agent \\
+        --agent-config /etc/lockstep/agent.yaml
 
 LOCKSTEP_LOG says what is logged: error, warn, info (default), debug, or a filter
 such as `info,lockstep_agent::link=debug`.";
@@ -92,6 +101,11 @@ pub struct Run {
         requires = "kubeconfig"
     )]
     pub context: Option<String>,
+    /// What the cluster's owner lets the hub do: allowed namespaces, denied
+    /// kinds, service accounts to act as, how much may be pruned and how fast.
+    /// Without it, DATA-DIR/agent.yaml where that exists.
+    #[arg(long, env = "LOCKSTEP_AGENT_CONFIG", value_name = "FILE")]
+    agent_config: Option<PathBuf>,
     /// Where /metrics, /livez and /readyz are served. Port 0 takes a free one;
     /// the log line `listening` and DATA-DIR/http.addr say which.
     #[arg(
@@ -104,6 +118,23 @@ pub struct Run {
 }
 
 impl Run {
+    /// What the cluster's owner allows.
+    ///
+    /// # Errors
+    /// The file is named but not there, or cannot be understood: then nothing
+    /// may be done.
+    pub fn caps(&self) -> anyhow::Result<Caps> {
+        let own = self.data_dir.join(OWN_CONFIG);
+        let path = match &self.agent_config {
+            Some(path) => path,
+            None if !own.try_exists().context("--data-dir")? => return Ok(Caps::default()),
+            None => &own,
+        };
+        let caps = Caps::load(path)?;
+        info!(file = %path.display(), "the hub may do what this file allows");
+        Ok(caps)
+    }
+
     /// Where the join token comes from.
     ///
     /// # Errors
@@ -203,6 +234,32 @@ mod tests {
             error.contains("--join-token") && !error.contains("s3cret"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_owners_file_is_taken_where_it_is_and_must_be_where_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |more: &[String]| {
+            let dir = format!("--data-dir={}", folder.path().display());
+            let fixed = ["lockstep-agent", "run", "--hub=h:1", &dir].map(str::to_owned);
+            let Command::Run(run) =
+                Cli::try_parse_from(fixed.into_iter().chain(more.iter().cloned()))
+                    .unwrap()
+                    .command;
+            run.caps()
+        };
+        let account = |caps: &Caps| caps.acts_as("shop").map(|account| account.to_string());
+        assert_eq!(account(&run(&[]).unwrap()), None);
+        std::fs::write(folder.path().join("agent.yaml"), "serviceAccount: a/own\n").unwrap();
+        assert_eq!(account(&run(&[]).unwrap()).as_deref(), Some("a/own"));
+        let named = folder.path().join("named.yaml");
+        let flag = [format!("--agent-config={}", named.display())];
+        assert!(run(&flag).unwrap_err().to_string().contains("named.yaml"));
+        std::fs::write(&named, "serviceAccount: a/named\n").unwrap();
+        assert_eq!(account(&run(&flag).unwrap()).as_deref(), Some("a/named"));
+        std::fs::write(&named, "deniedKind: [Secret]\n").unwrap();
+        let error = run(&flag).unwrap_err().to_string();
+        assert!(error.contains("named.yaml line 1: "), "{error}");
     }
 
     #[test]

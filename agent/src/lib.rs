@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod bundle;
+pub mod caps;
 pub mod cluster;
 pub mod config;
 pub mod desired;

@@ -36,6 +36,7 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
     disk::folder(&args.data_dir).context("--data-dir")?;
     let _held = disk::lock(&args.data_dir).context("--data-dir")?;
     info!(version = VERSION, hub = args.hub, data_dir = %args.data_dir.display(), "starting");
+    let caps = args.caps()?;
 
     let config = kubeconfig::load(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     let client = engine::connect(&config).context("cannot make a client for the cluster")?;
@@ -46,6 +47,7 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
     let journal = Journal::open(&args.data_dir)?;
     let engine_options = EngineOptions {
         journal: journal.clone(),
+        caps,
         ..EngineOptions::default()
     };
     engine_options.metrics.register(&mut registry);

@@ -17,12 +17,17 @@ impl Share {
     /// (the hub checks it, so a newer hub) is the default too: the careful side.
     #[must_use]
     pub fn read(text: &str) -> Self {
+        Self::parse(text).unwrap_or(DEFAULT)
+    }
+
+    /// Reads "20%" or "15"; none where it is neither.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let share = match text.strip_suffix('%') {
+        match text.strip_suffix('%') {
             Some(percent) => percent.trim().parse().ok().map(Self::Percent),
             None => text.parse().ok().map(Self::Objects),
-        };
-        share.unwrap_or(DEFAULT)
+        }
     }
 
     /// How many of `base` objects may go: one at least, so that a small

@@ -4,6 +4,7 @@
 //! Every request has a time limit and takes one of a bounded number of slots;
 //! nothing is retried here, and nothing is decided.
 
+mod account;
 mod connect;
 mod error;
 mod kinds;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
+pub use account::ServiceAccount;
 pub use connect::connect;
 pub use error::{ApiError, Refusal};
 pub use kinds::{GroupKind, KindMap, Resource};

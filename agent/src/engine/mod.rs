@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::apply::backoff::backoff;
 use crate::apply::{Goal, Target};
 use crate::bundle::BundleSource;
+use crate::caps::Caps;
 use crate::cluster::Cluster;
 use crate::desired::{Desired, DesiredWatch};
 use crate::inventory::registry::Registry;
@@ -54,6 +55,8 @@ pub struct EngineOptions {
     pub shard_size: usize,
     /// Where the engine says what happened to objects.
     pub journal: Journal,
+    /// What the cluster's owner lets the hub do.
+    pub caps: Caps,
 }
 
 impl Default for EngineOptions {
@@ -62,6 +65,7 @@ impl Default for EngineOptions {
             metrics: Metrics::default(),
             shard_size: SHARD_SIZE,
             journal: Journal::default(),
+            caps: Caps::default(),
         }
     }
 }
@@ -99,6 +103,7 @@ pub async fn run(
             bundles,
             outbox,
             journal: options.journal,
+            caps: options.caps,
             reading: Semaphore::new(READING),
             started: Instant::now(),
         });

@@ -19,6 +19,7 @@ use crate::apply::removal::Remover;
 use crate::apply::send::{Sender, StepError};
 use crate::apply::{Goal, Target};
 use crate::bundle::{BundleError, BundleFile, BundleSource};
+use crate::caps::Caps;
 use crate::cluster::{ApiError, Cluster};
 use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::store::{Store, create_namespace};
@@ -49,6 +50,7 @@ pub struct Surround {
     pub bundles: Arc<dyn BundleSource>,
     pub outbox: Outbox,
     pub journal: Journal,
+    pub caps: Caps,
     /// Indexes of Bundles are read one or two at a time: they are the largest
     /// thing that is ever in memory.
     pub reading: Semaphore,
