@@ -19,7 +19,10 @@ pub const PRUNE: &str = "lockstep.dev/prune";
 /// `OnImmutable`: deleted and made anew where an immutable field changes.
 pub const REPLACE: &str = "lockstep.dev/replace";
 
-const PREFIX: &str = "lockstep.dev/";
+/// What every annotation of ours begins with.
+pub const PREFIX: &str = "lockstep.dev/";
+/// All that an object can ask.
+pub const NAMES: [&str; 6] = [WAVE, HOOK, HOOK_DELETE_POLICY, DRIFT, PRUNE, REPLACE];
 /// Nobody orders by more, and it bounds what a hostile repository can ask for.
 const WAVES: std::ops::RangeInclusive<i16> = -1000..=1000;
 

@@ -29,7 +29,7 @@ use crate::git::{SourceFile, SourceTree};
 
 /// Goes into the key under which renders are remembered: another renderer, or
 /// another version of this one, may give other objects for the same files.
-pub const RENDERER: &str = "plain/1";
+pub const RENDERER: &str = "plain/2";
 
 /// Bytes of one object as canonical JSON: what etcd takes in one request.
 const MAX_OBJECT: usize = 3 << 19;

@@ -5,6 +5,7 @@
 //! cluster renders to what its author meant.
 
 use lockstep_proto::bundle::{ObjectKey, canonical_json};
+use lockstep_proto::traits::{self, Traits};
 use serde_json::{Map, Value};
 
 /// Lists within lists within a document.
@@ -173,6 +174,9 @@ fn finish(mut object: Map<String, Value>) -> Outcome {
         check_texts(metadata.get(field))
             .map_err(|cause| format!("{kind} {name}: metadata.{field}{cause}"))?;
     }
+    if let Some(Value::Object(annotations)) = metadata.get("annotations") {
+        check_traits(annotations).map_err(|cause| format!("{kind} {name}: {cause}"))?;
+    }
     for field in SERVER_SET {
         metadata.remove(field);
     }
@@ -214,6 +218,32 @@ fn check_texts(value: Option<&Value>) -> Result<(), String> {
         }
         Some(_) => Err(" is not a map".into()),
     }
+}
+
+/// What an object asks by our annotations must be something that an agent can
+/// do. A name that is not ours is a slip of the pen: who writes
+/// `lockstep.dev/prunes: Disabled` would lose what they meant to keep.
+fn check_traits(annotations: &Map<String, Value>) -> Result<(), String> {
+    let ours = |name: &&String| name.starts_with(traits::PREFIX);
+    if let Some(name) = annotations
+        .keys()
+        .filter(ours)
+        .find(|name| !traits::NAMES.contains(&name.as_str()))
+    {
+        let known = traits::NAMES.join(", ");
+        return Err(format!("annotation {} is not one of {known}", shown(name)));
+    }
+    Traits::read(annotations).map_err(|error| error.to_string())?;
+    if annotations.contains_key(traits::HOOK_DELETE_POLICY)
+        && !annotations.contains_key(traits::HOOK)
+    {
+        return Err(format!(
+            "annotation {} says nothing without {}",
+            traits::HOOK_DELETE_POLICY,
+            traits::HOOK
+        ));
+    }
+    Ok(())
 }
 
 fn check_api_version(text: &str) -> Result<(), String> {

@@ -1,3 +1,5 @@
+mod annotations;
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
