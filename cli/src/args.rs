@@ -9,6 +9,10 @@ use lockstep_proto::v1::kind;
 
 use crate::output::Format;
 
+mod steer;
+
+pub(crate) use steer::{DiffArgs, HistoryArgs, RollbackArgs, StayArgs, SteerArgs, SyncArgs};
+
 /// Ask and steer a Lockstep hub.
 #[derive(Debug, Parser)]
 #[command(name = "lockstep", version, propagate_version = true)]
@@ -18,11 +22,13 @@ Examples:
   lockstep token create --cluster eu-1     a join token for a new cluster's agent
   lockstep status --watch                  what runs where, kept up to date
   lockstep wait shop --for healthy         block until shop is rolled out
+  lockstep diff shop --ref feature         what a branch would change on the clusters
+  lockstep rollback shop --wait            back to the revision before, and stay there
   lockstep describe cluster eu-1           why a cluster is in the state it is in
 
 The context comes from --config, LOCKSTEP_CONFIG or ~/.config/lockstep/config.yaml.
 A hub writes one for its administrator: DIR/admin.yaml.
-Exit codes: 0 done, 1 error, 2 wrong usage; see `lockstep status --help` and `lockstep wait --help`.")]
+Exit codes: 0 done, 1 error, 2 wrong usage; `status`, `wait`, `sync`, `rollback` and `diff` say more: see their --help.")]
 pub struct Cli {
     /// The file that says which hub to ask, and with what token
     #[arg(long, global = true, env = "LOCKSTEP_CONFIG", value_name = "FILE")]
@@ -85,7 +91,8 @@ Examples:
     Label(LabelArgs),
     /// What runs where
     #[command(after_help = "\
-A * marks what was last known of a cluster that is offline.
+A * marks what was last known of a cluster that is offline. STAGE says what holds an assignment:
+pinned, paused, manual (its mode) or approve (removals wait for a person).
 
 Examples:
   lockstep status
@@ -114,6 +121,27 @@ An assignment that reaches no cluster has not arrived: the command waits for one
 
 Exit codes: 0 arrived, 1 error, 4 the time ran out.")]
     Wait(WaitArgs),
+    /// Give the clusters what the ref names now, or a commit
+    #[command(after_help = steer::SYNC)]
+    Sync(SyncArgs),
+    /// What an assignment would change on the clusters
+    #[command(after_help = steer::DIFF)]
+    Diff(DiffArgs),
+    /// Every revision that an assignment has had, by cluster, and what happened to its objects
+    #[command(after_help = steer::HISTORY)]
+    History(HistoryArgs),
+    /// Go back to an earlier revision, and stay there
+    #[command(after_help = steer::ROLLBACK)]
+    Rollback(RollbackArgs),
+    /// Stop changing an assignment's objects; they are still observed
+    #[command(after_help = steer::PAUSE)]
+    Pause(SteerArgs),
+    /// End a pause and a pin
+    #[command(after_help = steer::RESUME)]
+    Resume(SteerArgs),
+    /// Let the clusters prune more than maxPrune for the revision they have
+    #[command(after_help = steer::APPROVE)]
+    Approve(SteerArgs),
     /// Save how to reach a hub
     #[command(after_help = "\
 Example:

@@ -20,14 +20,32 @@ use args::Command;
 /// How a command ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    Done = 0,
-    Error = 1,
-    /// `status --exit-code`: not converged. clap uses the same for wrong usage.
-    NotConverged = 2,
+    Done,
+    Error,
+    /// As clap ends on arguments that it does not understand.
+    Usage,
+    /// `status --exit-code`: not converged.
+    NotConverged,
     /// `status --exit-code`: something is stale or offline.
-    Stale = 3,
-    /// `wait`: the time ran out.
-    Timeout = 4,
+    Stale,
+    /// `wait`, `sync --wait`, `rollback --wait`: the time ran out.
+    Timeout,
+    /// `diff`: there are differences.
+    Different,
+    /// `diff`: an error, or somebody gave no answer.
+    NotCompared,
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Error | Self::Different => 1,
+            Self::Usage | Self::NotConverged | Self::NotCompared => 2,
+            Self::Stale => 3,
+            Self::Timeout => 4,
+        }
+    }
 }
 
 /// A mistake in how a command was called that clap cannot see.
@@ -48,7 +66,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
-    use commands::{apply, credential, delete, describe, get, label, login, status, token, wait};
+    use commands::{
+        apply, credential, delete, describe, diff, get, history, label, login, status, steer,
+        token, wait,
+    };
     let config = cli.config;
     match cli.command {
         Command::Completion { shell } => Ok(commands::completion(shell)),
@@ -65,22 +86,28 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
             credential::run(&mut hub::connect(config).await?, command).await
         }
         Command::Wait(args) => wait::run(&mut hub::connect(config).await?, args).await,
+        Command::Sync(args) => steer::sync(&mut hub::connect(config).await?, args).await,
+        Command::Diff(args) => diff::run(config, args).await,
+        Command::History(args) => history::run(&mut hub::connect(config).await?, args).await,
+        Command::Rollback(args) => steer::rollback(&mut hub::connect(config).await?, args).await,
+        Command::Pause(args) => steer::pause(&mut hub::connect(config).await?, args).await,
+        Command::Resume(args) => steer::resume(&mut hub::connect(config).await?, args).await,
+        Command::Approve(args) => steer::approve(&mut hub::connect(config).await?, args).await,
     }
 }
 
 /// Prints what went wrong, if anything, and gives the process its exit code.
-#[allow(clippy::print_stderr)]
 pub fn report(outcome: anyhow::Result<Exit>) -> ExitCode {
     let exit = outcome.unwrap_or_else(|error| {
         if term::is_broken_pipe(&error) {
             return Exit::Done;
         }
-        eprintln!("error: {}", hub::in_words(&error));
+        term::say(&format!("error: {}", hub::in_words(&error)));
         if error.is::<Usage>() {
-            Exit::NotConverged
+            Exit::Usage
         } else {
             Exit::Error
         }
     });
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit.code())
 }

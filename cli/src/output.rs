@@ -7,6 +7,7 @@ use lockstep_proto::v1::{Resource, kind, resource::Resource as Is};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::term;
 use jsonpath::Template;
 
 pub(crate) mod jsonpath;
@@ -23,6 +24,8 @@ pub(crate) enum Format {
 
 impl Format {
     pub const HELP: &'static str = "table, wide, json, yaml, name or jsonpath=TEMPLATE";
+    /// For what has no names.
+    pub const UNNAMED: &'static str = "table, json, yaml or jsonpath=TEMPLATE";
 
     pub fn is_table(&self) -> bool {
         matches!(self, Self::Table | Self::Wide)
@@ -82,7 +85,8 @@ pub(crate) fn to_json(resource: &Resource) -> anyhow::Result<Value> {
 /// Canonical proto JSON ends times in `Z`; the library behind our messages
 /// writes `+00:00`.
 pub(crate) fn end_times_in_z(json: &mut Value) {
-    const TIMES: [&str; 9] = [
+    const TIMES: [&str; 12] = [
+        "at",
         "createdAt",
         "lastSeen",
         "observedAt",
@@ -92,6 +96,8 @@ pub(crate) fn end_times_in_z(json: &mut Value) {
         "expiresAt",
         "usedAt",
         "revokedAt",
+        "syncedAt",
+        "endedAt",
     ];
     match json {
         Value::Object(fields) => {
@@ -128,7 +134,14 @@ pub(crate) fn list_json(kind: kind::Name, resources: &[Resource]) -> anyhow::Res
 pub(crate) fn write_value(value: &Value, format: &Format) -> anyhow::Result<String> {
     Ok(match format {
         Format::Yaml => serde_saphyr::to_string(&ordered(value))?,
-        Format::JsonPath(template) => template.render(value)?,
+        Format::JsonPath(template) => {
+            let text = template.render(value)?;
+            if term::is_terminal() {
+                term::lines(&text).into_owned()
+            } else {
+                text
+            }
+        }
         _ => format!("{}\n", serde_json::to_string_pretty(&ordered(value))?),
     })
 }

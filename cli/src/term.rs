@@ -1,6 +1,7 @@
 //! The terminal: whether there is one, colours, tables, ages, and writing to
 //! stdout in a way that survives `| head`.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::SystemTime;
 
@@ -42,7 +43,74 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 /// Says something to the person, beside the data.
 #[allow(clippy::print_stderr)]
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", lines(text));
+}
+
+/// Text from elsewhere as one line that does nothing to a terminal: what
+/// clusters and repositories say may hold anything.
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
+    escape(text, |c| c.is_control() || is_deceiving(c))
+}
+
+/// The same for text that may have several lines.
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
+    escape(text, |c| {
+        c.is_control() && !matches!(c, '\n' | '\t') || is_deceiving(c)
+    })
+}
+
+/// Characters that show later text in another order, or hide it.
+fn is_deceiving(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn escape(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_bad(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// A line on stderr that is written over as work goes on; nothing where stderr
+/// is not a terminal.
+pub(crate) struct Progress {
+    shows: bool,
+    shown: String,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        Self {
+            shows: std::io::stderr().is_terminal(),
+            shown: String::new(),
+        }
+    }
+
+    pub fn show(&mut self, text: &str) {
+        if !self.shows || self.shown == text {
+            return;
+        }
+        text.clone_into(&mut self.shown);
+        // A wrapped line could not be written over.
+        let short: String = line(text).chars().take(78).collect();
+        let _ = write!(std::io::stderr(), "\r\x1b[K{short}");
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if !self.shown.is_empty() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 /// The reader of our output went away, as `head` does: not an error.
@@ -66,7 +134,11 @@ impl Table {
     }
 
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        let cells = cells.into_iter().map(|cell| match line(&cell) {
+            Cow::Borrowed(_) => cell,
+            Cow::Owned(escaped) => escaped,
+        });
+        self.rows.push(cells.collect());
     }
 
     pub fn render(&self, colour: bool) -> String {
@@ -143,6 +215,20 @@ mod tests {
         assert_eq!(ago(5 * 3600), "5h");
         assert_eq!(ago(12 * 86400), "12d");
         assert_eq!(age(None, now), "-");
+    }
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_escaped() {
+        assert_eq!(line("plain – ünïcode"), "plain – ünïcode");
+        assert_eq!(line("a\x1b[31mb\r\n\u{9b}c"), "a\\u{1b}[31mb\\r\\n\\u{9b}c");
+        assert_eq!(line("x\u{202e}y"), "x\\u{202e}y");
+        assert_eq!(lines("a\tb\n\x07"), "a\tb\n\\u{7}");
+        let mut table = Table::new(&["MESSAGE"]);
+        table.row(["two\nlines\x1b]0;title\x07".into()]);
+        assert_eq!(
+            table.render(true),
+            "MESSAGE\ntwo\\nlines\\u{1b}]0;title\\u{7}\n"
+        );
     }
 
     #[test]

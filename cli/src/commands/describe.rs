@@ -5,9 +5,11 @@ use std::time::SystemTime;
 
 use lockstep_proto::v1::{
     self, Assignment, AssignmentState, Cluster, ClusterCounts, ClusterGroup, Credential, JoinToken,
-    ObjectMeta, Repository, StatusRequest, StatusRow, kind, resource::Resource as Is,
+    ObjectMeta, Repository, StatusRequest, StatusRow, SyncPolicy, adopt, drift, kind,
+    resource::Resource as Is,
 };
 
+use super::standing::{self, Awaiting};
 use super::{PAGE, get_one, rows};
 use crate::Exit;
 use crate::args::DescribeArgs;
@@ -54,12 +56,22 @@ impl Page {
             return;
         }
         let width = 20usize.saturating_sub(indent.len());
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "{indent}{:<width$} {value}", format!("{name}:"));
+        let name = format!("{name}:");
+        let mut name = name.as_str();
+        for part in term::lines(&value).lines() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "{indent}{name:<width$} {part}");
+            name = "";
+        }
     }
 
     fn section(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
-        let _ = writeln!(self.text, "{}{name}:", "  ".repeat(self.depth));
+        let _ = writeln!(
+            self.text,
+            "{}{}:",
+            "  ".repeat(self.depth),
+            term::line(name)
+        );
         self.depth += 1;
         fill(self);
         self.depth -= 1;
@@ -107,6 +119,22 @@ impl Page {
         );
         if state.removing {
             self.line("Removing", "yes");
+        }
+        let name = &state.name;
+        if state.pinned {
+            self.line("Pinned", format!("until `lockstep resume {name}`"));
+        }
+        if state.paused {
+            self.line("Paused", format!("until `lockstep resume {name}`"));
+        }
+        if state.awaiting_approval > 0 {
+            self.line(
+                "Awaiting approval",
+                format!(
+                    "{} to be removed, more than maxPrune: `lockstep approve {name}`",
+                    standing::count(state.awaiting_approval.into(), "object")
+                ),
+            );
         }
         self.line("Observed", rows::time_text(state.observed_at.as_ref()));
         for problem in &state.problems {
@@ -235,17 +263,29 @@ fn assignment(page: &mut Page, m: &Assignment, problems: &[StatusRow]) {
     );
     page.line("Groups", spec.cluster_groups.join(", "));
     page.line("Namespace", &spec.namespace);
-    let sync = spec.sync.unwrap_or_default();
-    page.line("Prune", sync.prune.unwrap_or(true));
+    policy(page, &spec.sync.clone().unwrap_or_default());
+    let depends: Vec<_> = spec
+        .depends_on
+        .iter()
+        .map(|d| d.assignment.clone())
+        .collect();
+    page.line("Depends on", depends.join(", "));
+    page.line("Mode", standing::mode(m));
+    page.line("Pinned", standing::pinned(&status).unwrap_or_default());
+    page.line("Paused", standing::paused(&status).unwrap_or_default());
+    if let Some(pending) = &status.pending {
+        let (what, changes) = standing::what_waits(pending);
+        page.line("Waits", format!("{what}: {changes}"));
+        page.line("Changes", pending.changes.join("\n"));
+    }
+    let mut awaiting = Awaiting::default();
+    for state in problems.iter().filter_map(|row| row.assignment.as_ref()) {
+        awaiting.add(state);
+    }
     page.line(
-        "Max prune",
-        if sync.max_prune.is_empty() {
-            "20%"
-        } else {
-            &sync.max_prune
-        },
+        "Next step",
+        standing::words(m, awaiting).unwrap_or_default(),
     );
-    page.line("Create namespace", sync.create_namespace.unwrap_or(true));
     page.line("Revision", revision(&status.revision, &status.digest));
     if let Some(commit) = &status.commit {
         page.line(
@@ -269,6 +309,44 @@ fn assignment(page: &mut Page, m: &Assignment, problems: &[StatusRow]) {
             row.connection().as_str_name()
         );
         page.section(&title, |page| page.state(&state));
+    }
+}
+
+/// What `spec.sync` says, with the defaults where it says nothing.
+fn policy(page: &mut Page, sync: &SyncPolicy) {
+    let or = |said: &str, default: &str| if said.is_empty() { default } else { said }.to_owned();
+    page.line("Prune", sync.prune.unwrap_or(true));
+    page.line("Max prune", or(&sync.max_prune, "20%"));
+    page.line("Prune kinds", sync.prune_kinds.join(", "));
+    page.line("Create namespace", sync.create_namespace.unwrap_or(true));
+    let drift = match sync.drift() {
+        drift::Policy::Unspecified => drift::Policy::Correct,
+        said => said,
+    };
+    page.line("Drift", drift.as_str_name());
+    let adopt = match sync.adopt() {
+        adopt::Policy::Unspecified => adopt::Policy::IfUnowned,
+        said => said,
+    };
+    page.line("Adopt", adopt.as_str_name());
+    page.line("Timeout", or(&sync.timeout, "10m"));
+    if !sync.ignore.is_empty() {
+        page.line(
+            "Ignore",
+            format!(
+                "{} (see -o yaml)",
+                standing::count(sync.ignore.len() as u64, "rule")
+            ),
+        );
+    }
+    if !sync.health.is_empty() {
+        page.line(
+            "Health rules",
+            format!(
+                "{} (see -o yaml)",
+                standing::count(sync.health.len() as u64, "rule")
+            ),
+        );
     }
 }
 

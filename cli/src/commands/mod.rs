@@ -4,15 +4,19 @@ pub(crate) mod apply;
 pub(crate) mod credential;
 pub(crate) mod delete;
 pub(crate) mod describe;
+pub(crate) mod diff;
 pub(crate) mod get;
+pub(crate) mod history;
 pub(crate) mod label;
 pub(crate) mod login;
 pub(crate) mod status;
+pub(crate) mod steer;
 pub(crate) mod token;
 pub(crate) mod wait;
 
 mod files;
 mod rows;
+mod standing;
 
 use clap::CommandFactory as _;
 use lockstep_proto::v1::{GetRequest, ListRequest, Resource, kind};

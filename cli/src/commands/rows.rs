@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use lockstep_proto::v1::{self, ClusterCounts, Resource, kind, resource::Resource as Is};
 
+use super::standing::{self, Awaiting};
 use crate::term::age;
 
 pub(super) fn header(kind: kind::Name, wide: bool) -> Vec<&'static str> {
@@ -31,7 +32,7 @@ pub(super) fn header(kind: kind::Name, wide: bool) -> Vec<&'static str> {
                 "HEALTHY",
                 "MESSAGE",
             ],
-            &["GROUPS", "OBJECTS", "DIGEST", "SUBJECT", "AGE"],
+            &["GROUPS", "OBJECTS", "DIGEST", "SUBJECT", "MODE", "AGE"],
         ),
         kind::Name::JoinToken => (
             vec!["ID", "CLUSTER", "EXPIRES", "STATE"],
@@ -97,6 +98,8 @@ pub(super) fn row(resource: &Resource, wide: bool, now: SystemTime) -> Vec<Strin
             more.extend([or_dash(&heads.join(",")), or_dash(&spec.credential)]);
         }
         Some(Is::Assignment(a)) => {
+            // What is wrong comes before what holds it.
+            let held = standing::words(a, Awaiting::default()).unwrap_or_default();
             let (spec, status) = (
                 a.spec.clone().unwrap_or_default(),
                 a.status.clone().unwrap_or_default(),
@@ -113,13 +116,18 @@ pub(super) fn row(resource: &Resource, wide: bool, now: SystemTime) -> Vec<Strin
                 short(&status.revision),
                 format!("{}/{}", counts.synced, counts.total),
                 format!("{}/{}", counts.healthy, counts.total),
-                or_dash(&status.message),
+                or_dash(if status.message.is_empty() {
+                    &held
+                } else {
+                    &status.message
+                }),
             ]);
             more.extend([
                 or_dash(&spec.cluster_groups.join(",")),
                 status.objects.to_string(),
                 or_dash(status.digest.get(..19).unwrap_or(&status.digest)),
                 or_dash(&status.commit.unwrap_or_default().subject),
+                standing::mode(a).to_owned(),
             ]);
         }
         Some(Is::JoinToken(t)) => {

@@ -1,12 +1,14 @@
-//! `lockstep status`: what runs where, in one table.
+//! `lockstep status`: what runs where, in one table, and what holds it there.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use lockstep_proto::v1::{
-    Resource, StatusRequest, StatusResponse, StatusRow, StatusSummary, connection, kind,
-    resource::Resource as Is,
+    Assignment, Resource, StatusRequest, StatusResponse, StatusRow, StatusSummary, connection,
+    kind, resource::Resource as Is,
 };
 
+use super::standing::{self, Awaiting};
 use super::{PAGE, list_all, rows};
 use crate::Exit;
 use crate::args::StatusArgs;
@@ -27,7 +29,13 @@ pub(crate) async fn run(hub: &mut Hub, args: StatusArgs) -> anyhow::Result<Exit>
     }
     let whole = fetch(hub, request).await?;
     if args.output.is_table() {
-        term::print(&table(&whole, SystemTime::now(), term::is_colourful()))?;
+        let assignments = assignments(hub, &args.assignment).await?;
+        term::print(&table(
+            &whole,
+            &assignments,
+            SystemTime::now(),
+            term::is_colourful(),
+        ))?;
         for line in errors(&whole) {
             term::say(&line);
         }
@@ -85,14 +93,48 @@ async fn clusters(hub: &mut Hub, args: &StatusArgs) -> anyhow::Result<Vec<Resour
     Ok(found)
 }
 
+type Assignments = BTreeMap<String, Assignment>;
+
+/// The assignments that rows may speak of: what holds them is said of them
+/// and not of each row.
+async fn assignments(hub: &mut Hub, name: &str) -> anyhow::Result<Assignments> {
+    let names: Vec<_> = Some(name.to_owned())
+        .filter(|n| !n.is_empty())
+        .into_iter()
+        .collect();
+    let found = match list_all(hub, kind::Name::Assignment, &names, "").await {
+        // Deleted since, or being removed from clusters.
+        Err(error) if is_not_found(&error) => Vec::new(),
+        found => found?,
+    };
+    Ok(found
+        .into_iter()
+        .filter_map(|resource| match resource.resource {
+            Some(Is::Assignment(assignment)) => {
+                let name = assignment.metadata.as_ref()?.name.clone();
+                Some((name, assignment))
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<tonic::Status>()
+        .is_some_and(|status| status.code() == tonic::Code::NotFound)
+}
+
 async fn watch(hub: &mut Hub, request: StatusRequest, args: &StatusArgs) -> anyhow::Result<Exit> {
     let mut updates = hub.watch_status(request).await?.into_inner();
     let mut last = String::new();
     while let Some(update) = updates.message().await? {
         let text = if args.output.is_table() {
-            let mut text = table(&update, SystemTime::now(), term::is_colourful());
+            let assignments = assignments(hub, &args.assignment).await?;
+            let now = SystemTime::now();
+            let mut text = table(&update, &assignments, now, term::is_colourful());
             for line in errors(&update) {
-                text.push_str(&line);
+                text.push_str(&term::line(&line));
                 text.push('\n');
             }
             text
@@ -118,7 +160,12 @@ async fn watch(hub: &mut Hub, request: StatusRequest, args: &StatusArgs) -> anyh
     Ok(Exit::Done)
 }
 
-fn table(status: &StatusResponse, now: SystemTime, colour: bool) -> String {
+fn table(
+    status: &StatusResponse,
+    assignments: &Assignments,
+    now: SystemTime,
+    colour: bool,
+) -> String {
     let mut table = Table::new(&[
         "CLUSTER",
         "GROUP",
@@ -133,13 +180,34 @@ fn table(status: &StatusResponse, now: SystemTime, colour: bool) -> String {
         "SEEN",
     ]);
     for row in &status.rows {
-        table.row(cells(row, now));
+        let name = row.assignment.as_ref().map_or("", |state| &state.name);
+        table.row(cells(row, assignments.get(name), now));
     }
     let summary = status.summary.clone().unwrap_or_default();
-    format!("{}{}\n", table.render(colour), in_words(&summary))
+    let mut text = format!("{}{}\n", table.render(colour), in_words(&summary));
+    for line in holds(status, assignments) {
+        text.push_str(&term::line(&line));
+        text.push('\n');
+    }
+    text
 }
 
-fn cells(row: &StatusRow, now: SystemTime) -> Vec<String> {
+/// One line for each assignment in the table that something holds.
+fn holds(status: &StatusResponse, assignments: &Assignments) -> Vec<String> {
+    let mut awaiting = BTreeMap::<&str, Awaiting>::new();
+    for state in status.rows.iter().filter_map(|row| row.assignment.as_ref()) {
+        awaiting.entry(&state.name).or_default().add(state);
+    }
+    awaiting
+        .into_iter()
+        .filter_map(|(name, awaiting)| {
+            let words = standing::words(assignments.get(name)?, awaiting)?;
+            Some(format!("{name}: {words}"))
+        })
+        .collect()
+}
+
+fn cells(row: &StatusRow, assignment: Option<&Assignment>, now: SystemTime) -> Vec<String> {
     let state = row.assignment.clone().unwrap_or_default();
     let mut cells = vec![
         row.cluster.clone(),
@@ -155,19 +223,20 @@ fn cells(row: &StatusRow, now: SystemTime) -> Vec<String> {
         } else {
             state.drifted.to_string()
         };
-        let assignment = if state.removing {
+        let stage = standing::stage(&state, assignment).to_owned();
+        let name = if state.removing {
             format!("{} (removing)", state.name)
         } else {
             state.name.clone()
         };
         cells.extend([
-            assignment,
+            name,
             rows::short(&state.desired_revision),
             rows::short(&state.applied_revision),
             format!("{}{star}", state.sync().as_str_name()),
             format!("{}{star}", state.health().as_str_name()),
             drift,
-            "-".to_owned(),
+            stage,
         ]);
     }
     cells.push(age(row.last_seen.as_ref(), now));
@@ -271,7 +340,7 @@ mod tests {
     fn the_table_answers_the_question_that_matters() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
         assert_eq!(
-            table(&fleet(), now, false),
+            table(&fleet(), &Assignments::new(), now, false),
             "\
 CLUSTER  GROUP  CONN     ASSIGNMENT  DESIRED  APPLIED  SYNC      HEALTH    DRIFT  STAGE  SEEN
 eu-1     prod   Online   shop        9f3c2a1  9f3c2a1  Synced    Healthy   0      -      3s
@@ -279,6 +348,38 @@ eu-2     prod   Offline  shop        9f3c2a1  4b7d0e8  Unknown*  Healthy*  -    
 2 clusters: 1 synced, 1 offline (* last known)
 "
         );
+    }
+
+    #[test]
+    fn what_holds_an_assignment_stands_under_stage_and_below_the_table() {
+        use super::standing::tests::{pin, shop};
+        use lockstep_proto::v1::{AssignmentStatus, sync_mode::Name};
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
+        let mut fleet = fleet();
+        let state = fleet.rows[0].assignment.as_mut().unwrap();
+        state.awaiting_approval = 12;
+        let status = AssignmentStatus {
+            pinned: pin(),
+            ..AssignmentStatus::default()
+        };
+        let shown = |mode, status| {
+            let assignments = Assignments::from([("shop".to_owned(), shop(mode, status))]);
+            table(&fleet, &assignments, now, false)
+        };
+        let text = shown(Name::Auto, status);
+        assert_eq!(text.matches("  pinned  ").count(), 2, "{text}");
+        assert!(
+            text.ends_with(
+                "\nshop: pinned to 4b7d0e8 by admin since 2023-11-14T22:13:20Z; \
+                 `lockstep resume shop` goes back to main; 12 objects on 1 cluster to be removed, \
+                 more than maxPrune: look at them and say `lockstep approve shop`\n"
+            ),
+            "{text}"
+        );
+        let text = shown(Name::Auto, AssignmentStatus::default());
+        assert_eq!(text.matches("  approve  ").count(), 1, "{text}");
+        let text = shown(Name::Manual, AssignmentStatus::default());
+        assert_eq!(text.matches("  manual  ").count(), 2, "{text}");
     }
 
     #[test]

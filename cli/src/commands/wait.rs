@@ -1,17 +1,49 @@
 //! `lockstep wait`: blocks until an assignment has arrived everywhere.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use lockstep_proto::v1::{
     Assignment, AssignmentStatus, WatchRequest, kind, resource::Resource as Is, watch_event,
 };
 
+use super::standing::{self, Awaiting};
 use crate::args::{WaitArgs, WaitFor};
 use crate::hub::Hub;
+use crate::term::Progress;
 use crate::{Exit, term};
 
 pub(crate) async fn run(hub: &mut Hub, args: WaitArgs) -> anyhow::Result<Exit> {
-    let mut lacking = format!("assignment {}: the hub has not answered", args.assignment);
-    match tokio::time::timeout(args.timeout, arrived(hub, &args, &mut lacking)).await {
+    let arrival = Arrival {
+        name: &args.assignment,
+        state: args.state,
+        revision: args.revision.as_deref(),
+    };
+    until(hub, &arrival, args.timeout).await
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub name: &'a str,
+    pub state: WaitFor,
+    /// A commit, or how it begins.
+    pub revision: Option<&'a str>,
+}
+
+/// Returns when the assignment has arrived, or the time ran out.
+pub(super) async fn until(
+    hub: &mut Hub,
+    arrival: &Arrival<'_>,
+    timeout: Duration,
+) -> anyhow::Result<Exit> {
+    let name = arrival.name;
+    let mut lacking = format!("assignment {name}: the hub has not answered");
+    let mut progress = Progress::new();
+    let arrived = arrived(hub, arrival, &mut lacking, &mut progress);
+    let outcome = tokio::time::timeout(timeout, arrived).await;
+    drop(progress);
+    match outcome {
         Ok(outcome) => outcome.map(|()| Exit::Done),
         Err(_) => {
             term::say(&format!("error: timed out: {lacking}"));
@@ -21,11 +53,16 @@ pub(crate) async fn run(hub: &mut Hub, args: WaitArgs) -> anyhow::Result<Exit> {
 }
 
 /// Returns once it is true; until then `lacking` says what is missing.
-async fn arrived(hub: &mut Hub, args: &WaitArgs, lacking: &mut String) -> anyhow::Result<()> {
-    let name = &args.assignment;
+async fn arrived(
+    hub: &mut Hub,
+    arrival: &Arrival<'_>,
+    lacking: &mut String,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    let name = arrival.name;
     let request = WatchRequest {
         kind: kind::Name::Assignment.into(),
-        names: vec![name.clone()],
+        names: vec![name.to_owned()],
         ..WatchRequest::default()
     };
     let mut events = hub.watch(request).await?.into_inner();
@@ -36,10 +73,11 @@ async fn arrived(hub: &mut Hub, args: &WaitArgs, lacking: &mut String) -> anyhow
             (watch_event::Type::Deleted, _) => bail!("assignment {name} was deleted"),
             (_, Some(Is::Assignment(assignment))) => {
                 exists = true;
-                match missing(&assignment, args.state, args.revision.as_deref()) {
+                match missing(&assignment, arrival) {
                     None => return Ok(()),
                     Some(what) => *lacking = format!("assignment {name}: {what}"),
                 }
+                progress.show(lacking);
             }
             _ => {}
         }
@@ -48,22 +86,31 @@ async fn arrived(hub: &mut Hub, args: &WaitArgs, lacking: &mut String) -> anyhow
 }
 
 /// What is missing until the assignment has arrived; `None` when it has.
-fn missing(assignment: &Assignment, state: WaitFor, revision: Option<&str>) -> Option<String> {
+fn missing(assignment: &Assignment, arrival: &Arrival<'_>) -> Option<String> {
     let status: AssignmentStatus = assignment.status.clone().unwrap_or_default();
     let counts = status.clusters.unwrap_or_default();
     if !status.message.is_empty() {
         return Some(status.message);
     }
-    if status.revision.is_empty() {
-        return Some("its ref is not resolved yet".into());
+    let held = |what: String| match standing::words(assignment, Awaiting::default()) {
+        Some(words) => format!("{what}; it is held: {words}"),
+        None => what,
+    };
+    let starts = |revision: &&str| status.revision.starts_with(&revision.to_lowercase());
+    if let Some(revision) = arrival.revision.filter(|r| !starts(r)) {
+        let at = match status.revision.as_str() {
+            "" => return Some(held("its ref is not resolved yet".into())),
+            at => at,
+        };
+        return Some(held(format!("it is at {at}, not at {revision}")));
     }
-    if let Some(revision) = revision.filter(|r| !status.revision.starts_with(&r.to_lowercase())) {
-        return Some(format!("it is at {}, not at {revision}", status.revision));
+    if status.revision.is_empty() {
+        return Some(held("its ref is not resolved yet".into()));
     }
     if counts.total == 0 {
         return Some("no cluster is in its groups".into());
     }
-    let (count, word) = match state {
+    let (count, word) = match arrival.state {
         WaitFor::Synced => (counts.synced, "synced"),
         WaitFor::Healthy => (counts.synced.min(counts.healthy), "synced and healthy"),
     };
@@ -74,7 +121,10 @@ fn missing(assignment: &Assignment, state: WaitFor, revision: Option<&str>) -> O
                 text.push_str(&format!(", {n} {state}"));
             }
         }
-        format!("{text}; see `lockstep status --assignment NAME`")
+        held(format!(
+            "{text}; see `lockstep status --assignment {}`",
+            arrival.name
+        ))
     })
 }
 
@@ -121,8 +171,54 @@ mod tests {
             (assignment("", "", 0, 0, 0), Synced, None, false),
             (assignment(rev, "", 0, 0, 0), Synced, None, false),
         ] {
-            let got = missing(&assignment, state, revision);
+            let name = "shop";
+            let arrival = Arrival {
+                name,
+                state,
+                revision,
+            };
+            let got = missing(&assignment, &arrival);
             assert_eq!(got.is_none(), arrived, "{got:?} {assignment:?}");
+        }
+    }
+    #[test]
+    fn what_holds_it_is_named_with_the_next_step() {
+        use super::standing::tests::{pause, pending, shop};
+        use lockstep_proto::v1::sync_mode::Name::{Auto, Manual};
+        let status = |pending, paused| AssignmentStatus {
+            revision: "4b7d0e8".repeat(5),
+            clusters: Some(ClusterCounts {
+                total: 2,
+                ..ClusterCounts::default()
+            }),
+            pending,
+            paused,
+            ..AssignmentStatus::default()
+        };
+        for (assignment, revision, step) in [
+            (
+                shop(Manual, status(pending(), None)),
+                Some("9f3c2a1"),
+                "lockstep sync shop",
+            ),
+            (
+                shop(Manual, status(pending(), None)),
+                None,
+                "lockstep sync shop",
+            ),
+            (
+                shop(Auto, status(None, pause())),
+                None,
+                "lockstep resume shop",
+            ),
+        ] {
+            let arrival = Arrival {
+                name: "shop",
+                state: WaitFor::Synced,
+                revision,
+            };
+            let got = missing(&assignment, &arrival).unwrap();
+            assert!(got.contains(step), "{got}");
         }
     }
 }

@@ -23,7 +23,7 @@ async fn run(binary: Binary, arguments: &[&str]) -> Result<(i32, String, String)
 
 #[tokio::test]
 async fn every_help_explains_itself_on_stdout_with_an_example() -> Result<()> {
-    let all: [(Binary, &[&str]); 20] = [
+    let all: [(Binary, &[&str]); 27] = [
         (Binary::Hub, &[]),
         (Binary::Hub, &["serve"]),
         (Binary::Agent, &[]),
@@ -38,6 +38,13 @@ async fn every_help_explains_itself_on_stdout_with_an_example() -> Result<()> {
         (Binary::Cli, &["token", "create"]),
         (Binary::Cli, &["credential", "create"]),
         (Binary::Cli, &["wait"]),
+        (Binary::Cli, &["sync"]),
+        (Binary::Cli, &["diff"]),
+        (Binary::Cli, &["history"]),
+        (Binary::Cli, &["rollback"]),
+        (Binary::Cli, &["pause"]),
+        (Binary::Cli, &["resume"]),
+        (Binary::Cli, &["approve"]),
         (Binary::Cli, &["login"]),
         (Binary::Cli, &["completion"]),
         (Binary::Cli, &["token"]),
