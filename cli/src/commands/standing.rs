@@ -59,9 +59,11 @@ pub(super) fn words(assignment: &Assignment, awaiting: Awaiting) -> Option<Strin
     let waits = status.pending.as_ref().map(what_waits);
     match (pinned, paused) {
         (None, None) => {
-            parts.extend(waits.map(|(what, changes)| {
-                format!("{what} waits for `lockstep sync {name}`: {changes}")
-            }))
+            if let Some((what, changes)) = waits {
+                parts.push(format!(
+                    "{what} waits for `lockstep sync {name}`: {changes}"
+                ));
+            }
         }
         (pin, pause) => {
             let held = [pin, pause].into_iter().flatten().collect::<Vec<_>>();
