@@ -75,11 +75,16 @@ pub(super) fn words(assignment: &Assignment, awaiting: Awaiting) -> Option<Strin
             ));
         }
     }
-    if awaiting.objects > 0 {
+    let clusters = awaiting.clusters.max(status.awaiting_approval.into());
+    if clusters > 0 {
+        let objects = if awaiting.objects > 0 {
+            count(awaiting.objects, "object")
+        } else {
+            "objects".to_owned()
+        };
         parts.push(format!(
-            "{} on {} to be removed, more than maxPrune: look at them and say `lockstep approve {name}`",
-            count(awaiting.objects, "object"),
-            count(awaiting.clusters, "cluster"),
+            "{objects} on {} to be removed, more than maxPrune: look at them and say `lockstep approve {name}`",
+            count(clusters, "cluster"),
         ));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
