@@ -248,7 +248,11 @@ mod tests {
                     .command;
             run.caps()
         };
-        let account = |caps: &Caps| caps.acts_as("shop").map(|account| account.to_string());
+        let account = |caps: &Caps| {
+            caps.actor("shop")
+                .account
+                .map(|account| account.to_string())
+        };
         assert_eq!(account(&run(&[]).unwrap()), None);
         std::fs::write(folder.path().join("agent.yaml"), "serviceAccount: a/own\n").unwrap();
         assert_eq!(account(&run(&[]).unwrap()).as_deref(), Some("a/own"));

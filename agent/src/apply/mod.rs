@@ -8,6 +8,7 @@
 pub mod aim;
 pub mod backoff;
 pub mod body;
+pub mod fate;
 pub mod next;
 pub mod proof;
 pub mod removal;
@@ -21,6 +22,7 @@ use lockstep_proto::desired::options_digest;
 use lockstep_proto::v1::{ApplyOptions, DesiredItem, HealthRule, IgnoreRule, adopt, drift};
 use lockstep_proto::{Digest, NameError};
 
+use crate::caps::PruneCap;
 use share::Share;
 
 /// A Deployment's own deadline for progress, and the most that people wait for.
@@ -91,6 +93,9 @@ pub struct Policy {
     pub paused: bool,
     /// What this Bundle prunes is approved.
     pub prune_approved: bool,
+    /// What the cluster's owner lets a revision prune, approved or not. The
+    /// hub has no say in it.
+    pub prune_cap: Option<PruneCap>,
 }
 
 impl Policy {
@@ -115,6 +120,7 @@ impl Policy {
             depends_on: options.depends_on,
             paused: options.paused,
             prune_approved: options.prune_approved,
+            prune_cap: None,
         }
     }
 }

@@ -28,10 +28,10 @@ pub struct Remover<'a> {
     pub assignment: &'a str,
 }
 
-#[derive(Clone, Copy)]
 enum Act {
     Delete,
-    Release,
+    /// Why it is not deleted.
+    Release(String),
 }
 
 /// How one object stands after an attempt to remove it.
@@ -52,25 +52,28 @@ impl Remover<'_> {
     /// # Errors
     /// [`StepError`], where it is no use to try the others.
     pub async fn delete(self, ids: Vec<ObjectId>) -> Result<Vec<String>, StepError> {
-        self.each(ids, Act::Delete).await
+        let deleted = ids.into_iter().map(|id| (id, Act::Delete));
+        self.each(deleted.collect()).await
     }
 
-    /// Takes our label off `ids` and forgets them. They stay as they are.
+    /// Takes our label off `ids` and forgets them. They stay as they are, each
+    /// for the reason given.
     ///
     /// # Errors
     /// [`StepError`], where it is no use to try the others.
-    pub async fn release(self, ids: Vec<ObjectId>) -> Result<Vec<String>, StepError> {
-        self.each(ids, Act::Release).await
+    pub async fn release(self, ids: Vec<(ObjectId, String)>) -> Result<Vec<String>, StepError> {
+        let released = ids.into_iter().map(|(id, why)| (id, Act::Release(why)));
+        self.each(released.collect()).await
     }
 
-    async fn each(self, ids: Vec<ObjectId>, act: Act) -> Result<Vec<String>, StepError> {
+    async fn each(self, ids: Vec<(ObjectId, Act)>) -> Result<Vec<String>, StepError> {
         let mut left = Vec::new();
         let mut outcomes = futures::stream::iter(ids)
-            .map(|id| async move {
+            .map(|(id, act)| async move {
                 let api_version = self.api_version(&id);
                 let outcome = match act {
                     Act::Delete => self.delete_one(&id, &api_version).await,
-                    Act::Release => self.release_one(&id, &api_version).await,
+                    Act::Release(why) => self.release_one(&id, &api_version, why).await,
                 };
                 (id, api_version, outcome)
             })
@@ -164,7 +167,12 @@ impl Remover<'_> {
         }
     }
 
-    async fn release_one(self, id: &ObjectId, api_version: &str) -> Result<Outcome, ApiError> {
+    async fn release_one(
+        self,
+        id: &ObjectId,
+        api_version: &str,
+        why: String,
+    ) -> Result<Outcome, ApiError> {
         if self.registry.elsewhere(self.assignment, id) != Elsewhere::Nobody {
             return Ok(Outcome::Done);
         }
@@ -182,8 +190,9 @@ impl Remover<'_> {
             "resourceVersion": meta.resource_version,
         }});
         match self.cluster.merge(&path, &patch).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(Outcome::Left("kept, no longer managed".into())),
+            Ok(_) => Ok(Outcome::Left(why)),
+            Err(error) if error.is_not_found() => Ok(Outcome::Done),
+            Err(error) => Err(error),
         }
     }
 

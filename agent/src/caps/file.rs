@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::glob::Glob;
-use super::{Denied, Lined, PruneCap, Rate, Set};
+use super::{Denied, Lined, PruneCap, Set};
 use crate::apply::share::Share;
-use crate::cluster::ServiceAccount;
+use crate::cluster::{Rate, ServiceAccount};
 
 /// Nobody writes a larger one.
 const LARGEST: u64 = 1 << 20;

@@ -7,7 +7,6 @@
 
 mod file;
 mod glob;
-mod rate;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +16,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::apply::share::Share;
-use crate::cluster::ServiceAccount;
+use crate::cluster::{Actor, Rate, ServiceAccount};
 use crate::inventory::ObjectId;
 
 pub use file::FileError;
 use glob::Glob;
-pub use rate::Rate;
 
 /// What the hub may do here. Cheap to clone; by default, everything.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +63,17 @@ pub struct PruneCap {
     pub share: Share,
     /// "/etc/lockstep/agent.yaml line 9"
     pub said: Arc<str>,
+}
+
+impl PruneCap {
+    /// How many of `base` objects may go: none where the owner says none.
+    #[must_use]
+    pub fn allows(&self, base: usize) -> usize {
+        match self.share {
+            Share::Percent(0) | Share::Objects(0) => 0,
+            share => share.allows(base),
+        }
+    }
 }
 
 impl fmt::Display for PruneCap {
@@ -115,25 +124,18 @@ impl Caps {
         self.set.as_ref()?.prune.clone()
     }
 
-    /// Who the agent is while it changes objects of `assignment`; itself,
-    /// where nothing is said.
+    /// Who changes objects of `assignment`, and how fast: the agent itself and
+    /// as fast as it can, where nothing is said.
     #[must_use]
-    pub fn acts_as(&self, assignment: &str) -> Option<ServiceAccount> {
-        let set = self.set.as_ref()?;
+    pub fn actor(&self, assignment: &str) -> Actor {
+        let Some(set) = &self.set else {
+            return Actor::default();
+        };
         let own = set.accounts.get(assignment);
-        own.or(set.account.as_ref()).cloned()
-    }
-
-    /// Waits until one more write may be made. In the order in which they
-    /// asked; who stops waiting has taken nothing.
-    pub async fn turn(&self) {
-        if let Some(rate) = self.rate() {
-            rate.turn().await;
+        Actor {
+            account: own.or(set.account.as_ref()).cloned(),
+            rate: set.rate.clone(),
         }
-    }
-
-    fn rate(&self) -> Option<&Arc<Rate>> {
-        self.set.as_ref()?.rate.as_ref()
     }
 }
 

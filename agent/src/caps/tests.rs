@@ -96,14 +96,17 @@ fn cluster_scoped_objects_are_asked_for_by_name_of_the_rule() {
 #[test]
 fn who_acts_and_how_much_and_how_fast() {
     let caps = caps(FILE);
-    let account = |name: &str| caps.acts_as(name).map(|account| account.to_string());
+    let account = |name: &str| caps.actor(name).account.map(|account| account.to_string());
     assert_eq!(account("shop").as_deref(), Some("shop/deployer"));
     assert_eq!(account("base").as_deref(), Some("lockstep-system/deployer"));
-    assert_eq!(Caps::default().acts_as("shop"), None);
+    let nobody = Caps::default().actor("shop");
+    assert!(nobody.account.is_none() && nobody.rate.is_none());
     let prune = caps.prune_share().unwrap();
     assert_eq!(prune.to_string(), "maxPrune 10% in agent.yaml line 12");
     assert_eq!(prune.share.allows(100), 10);
-    assert!(caps.rate().is_some());
+    assert!(caps.actor("shop").rate.is_some());
+    let none = Caps::parse("f", "maxPrune: 0%\n").unwrap();
+    assert_eq!(none.prune_share().unwrap().allows(100), 0);
     let number = Caps::parse("f", "maxPrune: 15\n").unwrap();
     assert_eq!(number.prune_share().unwrap().share, Share::Objects(15));
 }

@@ -3,6 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::rate::Rate;
+
+/// Who changes objects, and how fast. By default the agent, as fast as it can.
+#[derive(Debug, Clone, Default)]
+pub struct Actor {
+    pub account: Option<ServiceAccount>,
+    pub rate: Option<Arc<Rate>>,
+}
+
 /// A service account that writes are made as, by impersonation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccount {
@@ -25,20 +34,12 @@ impl ServiceAccount {
         })
     }
 
-    /// As the API server calls it.
+    /// As the API server calls it. Whoever acts as this user is in the groups
+    /// of the account as well, without naming them: so the right to impersonate
+    /// the account is all that the agent needs.
     #[must_use]
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{self}").replace('/', ":")
-    }
-
-    /// The groups that a token of the account would bring along.
-    #[must_use]
-    pub fn groups(&self) -> [String; 3] {
-        [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{}", self.namespace),
-            "system:authenticated".to_owned(),
-        ]
     }
 }
 
@@ -56,7 +57,6 @@ mod tests {
     fn an_account_is_a_namespace_and_a_name() {
         let account = ServiceAccount::read("shop/deployer").unwrap();
         assert_eq!(account.user(), "system:serviceaccount:shop:deployer");
-        assert_eq!(account.groups()[1], "system:serviceaccounts:shop");
         assert_eq!(account.to_string(), "shop/deployer");
         for bad in [
             "",

@@ -10,13 +10,14 @@ mod error;
 mod kinds;
 mod meta;
 mod metrics;
+mod rate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{AsyncBufRead, TryStreamExt as _};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
@@ -26,12 +27,13 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
-pub use account::ServiceAccount;
+pub use account::{Actor, ServiceAccount};
 pub use connect::connect;
 pub use error::{ApiError, Refusal};
 pub use kinds::{GroupKind, KindMap, Resource};
 pub use meta::{Envelope, Meta};
 pub use metrics::Metrics;
+pub use rate::Rate;
 
 /// Who owns the fields that the agent applies.
 pub const FIELD_MANAGER: &str = "lockstep";
@@ -49,6 +51,7 @@ const SLOTS: usize = 48;
 /// of CRDs stays below this too.
 const LARGEST_ANSWER: usize = 64 << 20;
 
+const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 const JSON: &str = "application/json";
 /// The reply to a change need only say what the metadata became.
 const METADATA: &str =
@@ -69,6 +72,8 @@ pub struct Cluster {
     kinds: Arc<kinds::Kinds>,
     discovered: Arc<Mutex<Option<Instant>>>,
     metrics: Metrics,
+    /// Makes the writes.
+    actor: Arc<Actor>,
 }
 
 /// What a DELETE came to.
@@ -96,7 +101,23 @@ impl Cluster {
             kinds: Arc::default(),
             discovered: Arc::default(),
             metrics,
+            actor: Arc::default(),
         }
+    }
+
+    /// The same API, whose objects `actor` changes; reading stays as it is.
+    #[must_use]
+    pub fn acting(&self, actor: Actor) -> Self {
+        Self {
+            actor: Arc::new(actor),
+            ..self.clone()
+        }
+    }
+
+    /// Whom writes are made as, if not as the agent itself.
+    #[must_use]
+    pub fn account(&self) -> Option<&ServiceAccount> {
+        self.actor.account.as_ref()
     }
 
     /// What is counted.
@@ -330,7 +351,18 @@ impl Cluster {
         content: &str,
         body: Bytes,
     ) -> Result<Bytes, ApiError> {
-        let request = build(method, uri, accept, content, body)?;
+        let writes = method != Method::GET;
+        let mut request = build(method, uri, accept, content, body)?;
+        if writes {
+            if let Some(account) = self.account() {
+                let user = HeaderValue::try_from(account.user())
+                    .map_err(|_| ApiError::Malformed(format!("{account} is no account")))?;
+                request.headers_mut().insert(IMPERSONATE, user);
+            }
+            if let Some(rate) = &self.actor.rate {
+                rate.turn().await;
+            }
+        }
         self.metrics.request(verb);
         let _slot = self.slots.acquire().await;
         within(async {

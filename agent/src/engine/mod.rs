@@ -202,7 +202,10 @@ impl Engine {
         let mut orders = Vec::new();
         for (name, item) in &desired.items {
             match Target::read(item) {
-                Ok(target) => orders.push((name, Goal::Keep(target))),
+                Ok(mut target) => {
+                    target.policy.prune_cap = self.around.caps.prune_share();
+                    orders.push((name, Goal::Keep(target)));
+                }
                 Err(error) => {
                     tracing::error!(assignment = name, %error, "the hub named no digest");
                     self.around

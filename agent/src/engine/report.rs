@@ -9,7 +9,8 @@ use lockstep_proto::v1::sync::Status as Sync;
 use lockstep_proto::v1::{ApplyOptions, Problem, Report};
 use pbjson_types::Timestamp;
 
-use crate::apply::next::{Surroundings, blocked};
+use crate::apply::fate::{Blocked, Fates};
+use crate::apply::next::Surroundings;
 use crate::apply::{Goal, Target};
 use crate::cluster::KindMap;
 use crate::health::{severity, worst};
@@ -94,7 +95,7 @@ pub fn report(
         removed: standing.removed.is_some(),
         tombstone_version: standing.removed.unwrap_or(0),
         target_options: goal.target().map_or(0, |target| target.options),
-        awaiting_approval: 0,
+        awaiting_approval: count(tally.awaiting_approval()),
     }
 }
 
@@ -125,6 +126,7 @@ struct Tally<'a> {
     unwanted: usize,
     waiting: HashMap<String, usize>,
     going: Option<String>,
+    blocked: Option<Blocked>,
     health: Vec<Health>,
     problems: Vec<Problem>,
 }
@@ -149,6 +151,7 @@ impl<'a> Tally<'a> {
             unwanted: 0,
             waiting: HashMap::new(),
             going: None,
+            blocked: None,
             health: Vec::new(),
             problems: Vec::new(),
         }
@@ -162,6 +165,7 @@ impl<'a> Tally<'a> {
             return;
         }
         let around = Surroundings::new(self.inventory, self.kinds);
+        self.blocked = Fates::new(self.goal, self.inventory, &around).blocked();
         for (id, item) in self.inventory.iter() {
             if item.wanted.is_some() {
                 self.count_wanted(&around, id, item);
@@ -296,13 +300,8 @@ impl<'a> Tally<'a> {
             }
             return (Sync::Applying, message);
         }
-        if let Some(blocked) = blocked(self.goal, self.inventory) {
-            let message = format!(
-                "prune stopped: {} of {} objects are no longer in Git, and maxPrune {} allows {}; \
-                 put them back, or raise spec.sync.maxPrune",
-                blocked.unwanted, blocked.base, target.max_prune, blocked.allowed
-            );
-            return (Sync::OutOfSync, message);
+        if let Some(blocked) = &self.blocked {
+            return (Sync::OutOfSync, self.stopped(target, blocked));
         }
         if self.unwanted > 0 {
             return (Sync::Applying, self.pruning());
@@ -325,6 +324,38 @@ impl<'a> Tally<'a> {
         } else {
             (Sync::Applying, "storing the inventory".to_owned())
         }
+    }
+
+    /// Why nothing is pruned, and what to do about it.
+    fn stopped(&self, target: &Target, blocked: &Blocked) -> String {
+        let Blocked {
+            unwanted,
+            base,
+            allowed,
+            cap,
+        } = blocked;
+        let name = &self.inventory.assignment;
+        let (limit, way_out) = match cap {
+            Some(cap) => (
+                cap.to_string(),
+                "ask the cluster's owner to let them go".to_owned(),
+            ),
+            None => (
+                format!("maxPrune {}", target.max_prune),
+                format!("`lockstep approve {name}` lets them go"),
+            ),
+        };
+        format!(
+            "prune stopped: {unwanted} of {base} objects are no longer in Git, and {limit} allows \
+             {allowed}: put them back, or {way_out}"
+        )
+    }
+
+    fn awaiting_approval(&self) -> usize {
+        let blocked = self.blocked.as_ref();
+        blocked
+            .filter(|b| b.cap.is_none())
+            .map_or(0, |b| b.unwanted)
     }
 
     fn failure(&self) -> String {

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use super::report::{Standing, report};
 use crate::apply::aim;
 use crate::apply::backoff::backoff;
-use crate::apply::next::{Pace, Step, next};
+use crate::apply::fate::{Fate, Fates};
+use crate::apply::next::{Pace, Step, Surroundings, next};
 use crate::apply::removal::Remover;
 use crate::apply::send::{Sender, StepError};
 use crate::apply::{Goal, Target};
@@ -23,7 +24,7 @@ use crate::caps::Caps;
 use crate::cluster::{ApiError, Cluster};
 use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::store::{Store, create_namespace};
-use crate::inventory::{Inventory, Presence};
+use crate::inventory::{Inventory, ObjectId, Presence};
 use crate::journal::Journal;
 use crate::observe::Observer;
 use crate::report::Outbox;
@@ -70,6 +71,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     pub store: Store,
     pub orders: watch::Receiver<Order>,
+    /// As whom, and how fast, this Assignment's objects are changed.
+    cluster: Cluster,
     standing: Standing,
     pace: Pace,
     file: Option<BundleFile>,
@@ -86,7 +89,9 @@ impl Worker {
         orders: watch::Receiver<Order>,
     ) -> Self {
         let name = Arc::clone(&shared.inventory.lock().assignment);
+        let cluster = around.cluster.acting(around.caps.actor(&name));
         Self {
+            cluster,
             around,
             name,
             shared,
@@ -269,6 +274,7 @@ impl Worker {
                 around.registry.wake_contenders();
             }
             (Step::Release(ids), _) => {
+                let ids = self.with_reasons(goal, ids);
                 let left = self.remover().release(ids).await?;
                 self.standing.left.extend(left);
             }
@@ -291,6 +297,8 @@ impl Worker {
     /// is the same, else by the Bundle's index.
     async fn aim(&mut self, goal: &Goal, target: &Target) -> Result<(), StepError> {
         self.store.recover(&self.shared.inventory).await?;
+        let may = &target.policy.prune_kinds;
+        self.shared.inventory.lock().may_prune(may);
         if self.around.cluster.kinds().is_empty() {
             self.around.cluster.discover(Instant::now()).await?;
         }
@@ -343,11 +351,7 @@ impl Worker {
 
     /// Creates the Assignment's namespace where nothing of ours lives in it
     /// yet: else an apply would say soon enough that it is missing.
-    async fn make_namespace(
-        &self,
-        target: &Target,
-        ids: &[crate::inventory::ObjectId],
-    ) -> Result<(), StepError> {
+    async fn make_namespace(&self, target: &Target, ids: &[ObjectId]) -> Result<(), StepError> {
         let namespace = target.namespace.as_str();
         let needed = target.create_namespace && ids.iter().any(|id| *id.namespace == *namespace);
         if !needed {
@@ -363,16 +367,30 @@ impl Worker {
                 return Ok(());
             }
         }
-        match create_namespace(&self.around.cluster, namespace).await {
+        match create_namespace(&self.cluster, namespace).await {
             // It may exist all the same: applying tells.
             Err(error) if !error.is_about_the_server() => Ok(()),
             other => Ok(other?),
         }
     }
 
+    /// Says of each of `ids` why it is left where it is.
+    fn with_reasons(&self, goal: &Goal, ids: Vec<ObjectId>) -> Vec<(ObjectId, String)> {
+        let inventory = self.shared.inventory.lock();
+        let kinds = self.around.cluster.kinds();
+        let around = Surroundings::new(&inventory, &kinds);
+        let fates = Fates::new(goal, &inventory, &around);
+        let why = |id: &ObjectId| match fates.of(id, inventory.get(id)?) {
+            Fate::Leave(why) => Some(why.words(id)),
+            Fate::Delete => None,
+        };
+        let known = |id: ObjectId| why(&id).map(|words| (id, words));
+        ids.into_iter().filter_map(known).collect()
+    }
+
     fn sender<'a>(&'a self, target: &'a Target) -> Sender<'a> {
         Sender {
-            cluster: &self.around.cluster,
+            cluster: &self.cluster,
             shared: &self.shared,
             journal: &self.around.journal,
             assignment: &self.name,
@@ -382,7 +400,7 @@ impl Worker {
 
     fn remover(&self) -> Remover<'_> {
         Remover {
-            cluster: &self.around.cluster,
+            cluster: &self.cluster,
             registry: &self.around.registry,
             shared: &self.shared,
             assignment: &self.name,

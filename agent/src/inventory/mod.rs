@@ -102,6 +102,9 @@ pub struct Inventory {
     /// A worker has a goal for it.
     pub pursued: bool,
     pub settled: Option<Settled>,
+    /// Kinds that may be removed although that takes other things along; a
+    /// tombstone does not say it. None where nobody has said so far.
+    pub prune_kinds: Option<Vec<String>>,
     pub unresolved: Vec<Unresolved>,
     pub contested: BTreeMap<ObjectId, Contested>,
     /// Objects that the Bundle lists twice, once without and once with the
@@ -124,6 +127,7 @@ impl Inventory {
             aimed: false,
             pursued: false,
             settled: None,
+            prune_kinds: None,
             unresolved: Vec::new(),
             contested: BTreeMap::new(),
             doubled: Vec::new(),
@@ -310,6 +314,14 @@ impl Inventory {
     pub fn forget(&mut self, id: &ObjectId) {
         if self.items.remove(id).is_some_and(|item| item.stored) {
             self.touch(id);
+        }
+    }
+
+    /// Remembers which kinds may be removed, for the day of the tombstone.
+    pub fn may_prune(&mut self, kinds: &[String]) {
+        if self.prune_kinds.as_deref() != Some(kinds) {
+            self.prune_kinds = Some(kinds.to_vec());
+            self.dirty[0] = true;
         }
     }
 

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use lockstep_proto::Digest;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Inventory, Settled, shard};
 use crate::cluster::{ASSIGNMENT_LABEL, ApiError, Cluster, SYSTEM_NAMESPACE};
@@ -22,6 +22,7 @@ const SHARD_ANNOTATION: &str = "lockstep.dev/shard";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const ITEMS: &str = "items.jsonl.zst";
 const SETTLED: &str = "settled.json";
+const PRUNE_KINDS: &str = "prune-kinds.json";
 /// Pages stay small: an Inventory of 5,000 objects is a megabyte.
 const PAGE: usize = 16;
 /// Attempts of one save; between them lies what another writer left.
@@ -243,7 +244,7 @@ impl Store {
     }
 
     async fn try_save(&mut self, inventory: &Mutex<Inventory>) -> Result<(), StoreError> {
-        let (saving, shards, settled) = {
+        let (saving, shards, data) = {
             let mut guard = inventory.lock();
             let count = shard::count(guard.len(), self.shard_size, guard.shards);
             if count != guard.shards {
@@ -252,9 +253,9 @@ impl Store {
             let clean = vec![false; guard.dirty.len()];
             let dirty = std::mem::replace(&mut guard.dirty, clean);
             let shards = shard::encode(&guard, &dirty);
-            (Saving { inventory, dirty }, shards, guard.settled.clone())
+            (Saving { inventory, dirty }, shards, data(&guard))
         };
-        self.write(shards, settled.as_ref()).await?;
+        self.write(shards, data).await?;
         saving.done();
         Ok(())
     }
@@ -262,13 +263,13 @@ impl Store {
     async fn write(
         &mut self,
         shards: Vec<Option<Vec<u8>>>,
-        settled: Option<&Settled>,
+        data: Map<String, Value>,
     ) -> Result<(), StoreError> {
         let count = u16::try_from(shards.len()).expect("shards are bounded");
         for (index, packed) in (0..count).zip(shards).rev() {
             if let Some(packed) = packed {
-                let settled = settled.filter(|_| index == 0);
-                self.put(index, count, &packed, settled).await?;
+                let data = if index == 0 { data.clone() } else { Map::new() };
+                self.put(index, count, &packed, data).await?;
             }
         }
         let surplus: Vec<u16> = self.versions.range(count..).map(|(i, _)| *i).collect();
@@ -283,7 +284,7 @@ impl Store {
         index: u16,
         count: u16,
         packed: &[u8],
-        settled: Option<&Settled>,
+        data: Map<String, Value>,
     ) -> Result<(), StoreError> {
         let name = name(&self.assignment, index);
         let mut object = json!({
@@ -301,8 +302,8 @@ impl Store {
             },
             "binaryData": {ITEMS: STANDARD.encode(packed)},
         });
-        if let Some(settled) = settled {
-            object["data"] = json!({SETTLED: settled_text(settled)});
+        if !data.is_empty() {
+            object["data"] = data.into();
         }
         let version = match self.versions.get(&index) {
             Some(version) => {
@@ -404,6 +405,9 @@ impl Store {
         if let Some(text) = map.data.get(SETTLED) {
             inventory.settled = read_settled(text);
         }
+        if let Some(text) = map.data.get(PRUNE_KINDS) {
+            inventory.prune_kinds = serde_json::from_str(text).ok();
+        }
         Ok(())
     }
 
@@ -432,6 +436,9 @@ impl Inventory {
         if let Some(settled) = &mut self.settled {
             settled.left = true;
         }
+        if self.prune_kinds.is_none() {
+            self.prune_kinds = stored.prune_kinds;
+        }
         let shards = self.shards.max(stored.shards);
         self.reshard(shards);
     }
@@ -451,6 +458,20 @@ pub async fn create_namespace(cluster: &Cluster, namespace: &str) -> Result<(), 
         Err(error) if !error.is_conflict() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// What shard 0 says beside its items.
+fn data(inventory: &Inventory) -> Map<String, Value> {
+    let settled = inventory.settled.as_ref().map(settled_text);
+    let kinds = inventory
+        .prune_kinds
+        .as_ref()
+        .map(|kinds| json!(kinds).to_string());
+    let parts = [(SETTLED, settled), (PRUNE_KINDS, kinds)];
+    let said = parts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+    said.collect()
 }
 
 fn settled_text(settled: &Settled) -> String {

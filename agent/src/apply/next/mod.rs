@@ -11,8 +11,9 @@ use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
 
 use super::Goal;
+use super::fate::{Blocked, Fate, Fates};
 use super::stage::{Stage, stage};
-use crate::cluster::KindMap;
+use crate::cluster::{GroupKind, KindMap};
 use crate::inventory::{Inventory, Item, ObjectId, Presence};
 use lockstep_proto::v1::health::Status as Health;
 
@@ -42,14 +43,6 @@ pub enum Step {
     Vanish,
     /// Wait for news, or until then.
     Rest(Option<Instant>),
-}
-
-/// A prune that is larger than a revision may make it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blocked {
-    pub unwanted: usize,
-    pub base: usize,
-    pub allowed: usize,
 }
 
 /// When the worker last tried what is not about one object.
@@ -140,8 +133,28 @@ impl<'a> Surroundings<'a> {
         (!ready).then(|| format!("{} CustomResourceDefinition {name}", definition.api_version))
     }
 
+    /// The namespace and the definition in the Inventory that `id` cannot be
+    /// without.
+    #[must_use]
+    pub fn lives_by(&self, id: &ObjectId) -> Vec<ObjectId> {
+        let named = |group: &str, kind: &str, name: &str| ObjectId {
+            kind: GroupKind {
+                group: group.into(),
+                kind: kind.into(),
+            },
+            namespace: "".into(),
+            name: name.into(),
+        };
+        let namespace = self.namespaces.contains_key(&*id.namespace);
+        let namespace = namespace.then(|| named("", "Namespace", &id.namespace));
+        let definition = self
+            .definition_of(id)
+            .map(|name| named("apiextensions.k8s.io", "CustomResourceDefinition", &name));
+        namespace.into_iter().chain(definition).collect()
+    }
+
     /// Deleting it would take down what is wanted.
-    fn is_lived_by(&self, id: &ObjectId) -> bool {
+    pub(super) fn is_lived_by(&self, id: &ObjectId) -> bool {
         (id.is("", "Namespace") && self.lived_by.contains(&format!("Namespace {}", id.name)))
             || (id.is("apiextensions.k8s.io", "CustomResourceDefinition")
                 && self.lived_by.contains(&format!("Definition {}", id.name)))
@@ -245,56 +258,46 @@ fn remove(
     unwanted: &[(&ObjectId, &Item)],
     wake: &mut Wake,
 ) -> Result<Step, Option<Blocked>> {
-    if let Goal::Keep(target) = goal {
-        let kept = |id: &ObjectId| !target.prune || around.is_lived_by(id);
-        let released: Vec<_> = unwanted
-            .iter()
-            .filter(|(id, item)| kept(id) && item.rests_until(wake.now).is_none())
-            .map(|(id, _)| (*id).clone())
-            .collect();
-        if !released.is_empty() {
-            return Ok(Step::Release(released));
-        }
-        if let Some(blocked) = blocked(goal, inventory) {
-            return Err(Some(blocked));
+    let fates = Fates::new(goal, inventory, around);
+    if let Some(blocked) = fates.blocked() {
+        return Err(Some(blocked));
+    }
+    let (mut left, mut deleted) = (Vec::new(), Vec::new());
+    for (id, item) in unwanted {
+        match fates.of(id, item) {
+            Fate::Leave(_) => left.push((*id, *item)),
+            Fate::Delete => deleted.push((*id, *item)),
         }
     }
-    let last = unwanted.iter().map(|(id, _)| around.stage(id)).max();
-    let of_last = unwanted
-        .iter()
-        .filter(|(id, _)| Some(around.stage(id)) == last);
+    // Who lets go of what lives in a namespace forgets why the namespace stays.
+    if left.iter().any(|(id, _)| fates.is_container(id)) {
+        left.retain(|(id, _)| fates.is_container(id));
+    }
+    let released = ready(&left, wake);
+    if !released.is_empty() {
+        return Ok(Step::Release(released));
+    }
+    if left.iter().any(|(id, _)| fates.is_container(id)) {
+        return Err(None);
+    }
+    let last = deleted.iter().map(|(id, _)| around.stage(id)).max();
+    deleted.retain(|(id, _)| Some(around.stage(id)) == last);
+    match ready(&deleted, wake) {
+        ready if ready.is_empty() => Err(None),
+        ready => Ok(Step::Delete(ready)),
+    }
+}
+
+/// Those that nothing forbids to touch now.
+fn ready(items: &[(&ObjectId, &Item)], wake: &mut Wake) -> Vec<ObjectId> {
     let mut ready = Vec::new();
-    for (id, item) in of_last {
+    for (id, item) in items {
         match item.rests_until(wake.now) {
             Some(then) => wake.at(Some(then)),
             None => ready.push((*id).clone()),
         }
     }
-    if ready.is_empty() {
-        Err(None)
-    } else {
-        Ok(Step::Delete(ready))
-    }
-}
-
-/// Whether the goal would prune more than it may.
-#[must_use]
-pub fn blocked(goal: &Goal, inventory: &Inventory) -> Option<Blocked> {
-    let target = goal.target().filter(|target| target.prune)?;
-    let unwanted = inventory
-        .iter()
-        .filter(|(_, item)| item.wanted.is_none())
-        .count();
-    let base = match &inventory.settled {
-        Some(settled) => usize::try_from(settled.objects).unwrap_or(usize::MAX),
-        None => inventory.len(),
-    };
-    let allowed = target.max_prune.allows(base);
-    (unwanted > allowed).then_some(Blocked {
-        unwanted,
-        base,
-        allowed,
-    })
+    ready
 }
 
 struct Wake {

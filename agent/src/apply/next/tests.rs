@@ -188,41 +188,6 @@ fn pruning_comes_last_and_in_reverse() {
 }
 
 #[test]
-fn a_prune_is_measured_against_what_was_settled_not_against_what_was_added() {
-    let old: Vec<String> = (0..10).map(|i| format!("ConfigMap shop/old{i}")).collect();
-    let old: Vec<&str> = old.iter().map(String::as_str).collect();
-    let new: Vec<String> = (0..90).map(|i| format!("ConfigMap shop/new{i}")).collect();
-    let mut inventory = settled(&old);
-    let wanted: Vec<&str> = new
-        .iter()
-        .map(String::as_str)
-        .chain(old[..7].to_vec())
-        .collect();
-    aim(&mut inventory, &wanted);
-    let goal = target(true);
-    assert_eq!(
-        blocked(&goal, &inventory),
-        Some(Blocked {
-            unwanted: 3,
-            base: 10,
-            allowed: 2
-        })
-    );
-    aim(&mut inventory, &old[..9]);
-    assert_eq!(
-        blocked(&goal, &inventory),
-        None,
-        "a single object is always allowed"
-    );
-    aim(&mut inventory, &[]);
-    assert_eq!(
-        blocked(&Goal::Remove, &inventory),
-        None,
-        "a tombstone asks nobody"
-    );
-}
-
-#[test]
 fn a_namespace_is_not_deleted_under_what_lives_in_it() {
     let all = ["Namespace shop", "ConfigMap shop/a"];
     let mut inventory = settled(&all);

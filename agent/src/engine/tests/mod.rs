@@ -4,5 +4,6 @@
 mod crashes;
 mod fake;
 mod faults;
+mod owners;
 mod story;
 mod world;

@@ -383,7 +383,9 @@ async fn namespaces_come_first_and_go_last() {
     let mut inside = config_map("inside", "x");
     inside["metadata"]["namespace"] = json!("other");
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a"}});
-    let digest = world.assign("shop", &[inside, namespace, account]);
+    let mut options = World::options();
+    options.prune_kinds = vec!["Namespace".into()];
+    let digest = world.assign_with("shop", &[inside, namespace, account], options);
     world.start();
     world.synced("shop", digest).await;
     let log = world.fake.log();

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, listed};
 use crate::bundle::{BundleError, BundleFile, BundleSource, Writer};
+use crate::caps::Caps;
 use crate::desired::Desired;
 use crate::engine::{EngineOptions, run};
 use crate::report::Outbox;
@@ -57,6 +58,7 @@ pub struct World {
     desired: watch::Sender<Arc<Desired>>,
     pub outbox: Outbox,
     pub shard_size: usize,
+    pub caps: Caps,
     agent: Option<(JoinHandle<()>, CancellationToken)>,
     latest: Mutex<BTreeMap<String, Report>>,
 }
@@ -83,9 +85,15 @@ impl World {
             desired: watch::Sender::new(Arc::default()),
             outbox: Outbox::new(),
             shard_size: 512,
+            caps: Caps::default(),
             agent: None,
             latest: Mutex::default(),
         }
+    }
+
+    /// What the owner's file says, from the next start on.
+    pub fn caps(&mut self, text: &str) {
+        self.caps = Caps::parse("agent.yaml", text).unwrap();
     }
 
     /// Stores a Bundle of `objects`.
@@ -177,6 +185,7 @@ impl World {
             self.outbox.clone(),
             EngineOptions {
                 shard_size: self.shard_size,
+                caps: self.caps.clone(),
                 ..EngineOptions::default()
             },
             cancel.clone(),
