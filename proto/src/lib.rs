@@ -4,12 +4,15 @@
 //! Beside the generated messages it holds what both ends of a wire must agree
 //! on to the byte: names ([`names`]), digests and the canonical form of Bundles
 //! ([`bundle`]), the digest of a desired state ([`desired`]), the YAML form of
-//! resources ([`manifest`]), and how a client dials the hub ([`client`]).
+//! resources ([`manifest`]), how a client dials the hub ([`client`]) and, where
+//! the feature `cel` asks for it, the expressions that judge objects.
 
 pub mod bundle;
 pub mod client;
 pub mod codec;
 pub mod desired;
+#[cfg(feature = "cel")]
+pub mod expression;
 pub mod manifest;
 pub mod names;
 pub mod traits;
