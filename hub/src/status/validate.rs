@@ -1,6 +1,8 @@
 //! What a resource must be before the hub takes it, judged by itself. What it
 //! names beyond itself is judged against the fleet, in `apply`.
 
+mod health;
+
 use lockstep_proto::names::check_label;
 use lockstep_proto::v1::resource::Resource as Any;
 use lockstep_proto::v1::{self, kind::Name as Kind, label_selector_requirement::Operator};
@@ -378,6 +380,9 @@ fn check_assignment(spec: Option<&v1::AssignmentSpec>, problems: &mut Problems) 
         && let Err(cause) = check_max_prune(&sync.max_prune)
     {
         problems.at("spec.sync.maxPrune", cause);
+    }
+    if let Some(sync) = &spec.sync {
+        health::check(&sync.health, problems);
     }
 }
 
