@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::auth::Subject;
 use crate::status::{Filter, Fleet, Selector, kind_word};
 use error::{invalid, no_such};
 
@@ -76,15 +77,18 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl FleetService for Api {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Answer<v1::ApplyResponse> {
+        let by = subject(&request);
         let request = request.into_inner();
-        let results = self.fleet.apply(request.resources, request.dry_run).await?;
+        let results = self.fleet.apply(request.resources, request.dry_run, &by);
+        let results = results.await?;
         Ok(Response::new(v1::ApplyResponse { results }))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {
+        let by = subject(&request);
         let request = request.into_inner();
         let kind = kind(request.kind)?;
-        let message = self.fleet.delete(kind, name(&request.name)?).await?;
+        let message = self.fleet.delete(kind, name(&request.name)?, &by).await?;
         Ok(Response::new(v1::DeleteResponse { message }))
     }
 
@@ -250,6 +254,14 @@ impl Api {
             ))
         })
     }
+}
+
+/// Who calls, as the history names them.
+fn subject<T>(request: &Request<T>) -> String {
+    let subject = request.extensions().get::<Subject>();
+    subject
+        .map(|subject| subject.0.to_string())
+        .unwrap_or_default()
 }
 
 fn kind(number: i32) -> Result<Kind, Status> {

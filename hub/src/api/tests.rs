@@ -231,7 +231,11 @@ async fn lists_are_paged_selected_and_complete() {
         pages += 1;
         // A page token stays good whatever goes in between.
         let gone = seen.last().unwrap().clone();
-        world.fleet.delete(Kind::Cluster, &gone).await.unwrap();
+        world
+            .fleet
+            .delete(Kind::Cluster, &gone, "admin")
+            .await
+            .unwrap();
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
             break;

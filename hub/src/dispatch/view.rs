@@ -66,6 +66,7 @@ impl View {
                 change: Change::Forget {
                     version: row.version,
                 },
+                because: None,
             })
             .collect();
         for change in &forgotten {
@@ -147,6 +148,7 @@ impl intake::Ledger for Ledger {
                     cluster,
                     assignment: row.assignment,
                     change: Change::Forget { version },
+                    because: None,
                 })
             })
             .collect();

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use lockstep_proto::v1;
@@ -15,11 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use super::cause::RemoteError;
 use super::fleet::Repositories;
+use super::follow::Follow;
 use super::look::{Look, Memory, Sight};
 use super::mirror::{Mirror, remove_orphans};
 use super::remote::Means;
 use super::schedule::{GAP, wait};
-use super::{Entry, Seen, Shared};
+use super::{Entry, Seen, Shared, ask};
 use crate::metrics::{FetchResult, Metrics};
 
 /// Tasks are looked after this often even when nobody asks.
@@ -132,6 +134,16 @@ impl<R: Repositories> Driver<R> {
     }
 }
 
+/// What became of a look.
+struct Looked {
+    /// Looks that failed in a row.
+    failed: u32,
+    /// Until the next one is due.
+    next: Option<Duration>,
+    /// Why the remote could not be looked at, if it could not.
+    failure: Option<String>,
+}
+
 struct Task<R> {
     name: String,
     entry: Arc<Entry>,
@@ -159,8 +171,19 @@ impl<R: Repositories> Task<R> {
                 url = Some(spec.url.clone());
             }
             let started = Instant::now();
+            let ticket = self.entry.tickets.load(Ordering::SeqCst);
             let looked = self.look(&spec, &mirror, &mut memory, failures).await;
-            let Some((failed, next)) = looked else { return };
+            let Some(Looked {
+                failed,
+                next,
+                failure,
+            }) = looked
+            else {
+                return;
+            };
+            self.entry
+                .looked
+                .send_replace(ask::Looked { ticket, failure });
             failures = failed;
             self.pause(started, next).await;
         }
@@ -210,24 +233,25 @@ impl<R: Repositories> Task<R> {
             Err(_) => BTreeMap::new(),
         };
         let memory = Memory::of(heads);
-        self.note(&memory, None);
+        self.note(&memory, None, &BTreeSet::new());
         memory
     }
 
-    /// One look, and what everybody is told of it. How many looks failed now
-    /// in a row, and when the next one is due; none when the task is to end.
+    /// One look, and what everybody is told of it; none when the task is to end.
     async fn look(
         &self,
         spec: &v1::RepositorySpec,
         mirror: &Mirror,
         memory: &mut Memory,
         failures: u32,
-    ) -> Option<(u32, Option<Duration>)> {
+    ) -> Option<Looked> {
         let assignments = self.repositories.follows(&self.name);
-        let follows: BTreeSet<_> = assignments
+        let followed: BTreeSet<_> = assignments
             .iter()
             .map(|(_, follow)| follow.clone())
             .collect();
+        let wants = self.entry.wants.lock().at(Instant::now());
+        let follows = &followed | &wants;
         let look = Look {
             means: &self.means,
             spec,
@@ -245,10 +269,12 @@ impl<R: Repositories> Task<R> {
         let now = timestamp(SystemTime::now());
         status.last_attempt = Some(now);
         let (failed, result) = match seen {
-            Ok(sight) => {
+            Ok(mut sight) => {
                 status.last_fetched = Some(now);
+                self.note(memory, Some(&sight), &wants);
+                // What was only asked for is told to whoever asked.
+                sight.keep(&followed);
                 status.message = message(&sight);
-                self.note(memory, Some(&sight));
                 let changed = if sight.changed {
                     FetchResult::Changed
                 } else {
@@ -262,10 +288,11 @@ impl<R: Repositories> Task<R> {
                     self.suspect(mirror).await;
                 }
                 status.message = error.to_string();
-                self.note(memory, None);
+                self.note(memory, None, &wants);
                 (true, FetchResult::Failed)
             }
         };
+        let failure = (result == FetchResult::Failed).then(|| status.message.clone());
         let poll = crate::status::poll_seconds(&spec.poll).unwrap_or(Some(60));
         let count = if failed {
             failures.saturating_add(1)
@@ -292,7 +319,7 @@ impl<R: Repositories> Task<R> {
         status.head = memory
             .heads
             .iter()
-            .filter(|(name, _)| follows.iter().any(|follow| follow.to_string() == **name))
+            .filter(|(name, _)| followed.iter().any(|follow| follow.to_string() == **name))
             .map(|(name, tip)| v1::RefHead {
                 r#ref: name.clone(),
                 revision: tip.commit.to_string(),
@@ -301,7 +328,11 @@ impl<R: Repositories> Task<R> {
         if let Err(error) = self.repositories.set_state(&self.name, status).await {
             tracing::warn!(repository = self.name, %error, "cannot write the state of a repository");
         }
-        Some((count, next))
+        Some(Looked {
+            failed: count,
+            next,
+            failure,
+        })
     }
 
     /// A fetch could not be written: was that the pack, or is it our disk?
@@ -316,11 +347,11 @@ impl<R: Repositories> Task<R> {
     /// Makes what was seen visible to readers, and wakes the assignments that
     /// it concerns. Without a sight the remote said nothing: what was missing
     /// still is.
-    fn note(&self, memory: &Memory, sight: Option<&Sight>) {
+    fn note(&self, memory: &Memory, sight: Option<&Sight>, wants: &BTreeSet<Follow>) {
         let concerned = self.repositories.follows(&self.name);
         let mut seen = self.entry.seen.write();
         let mut now: BTreeMap<String, Seen> = BTreeMap::new();
-        for (_, follow) in &concerned {
+        for follow in concerned.iter().map(|(_, follow)| follow).chain(wants) {
             let name = follow.to_string();
             let what = match (memory.heads.get(&name), sight, seen.get(&name)) {
                 (Some(tip), ..) => Seen::At(tip.commit),
@@ -345,7 +376,11 @@ impl<R: Repositories> Task<R> {
 fn message(sight: &Sight) -> String {
     /// Of a status line; more is more of the same.
     const MOST: usize = 5;
-    let all: Vec<_> = sight.missing.values().chain(&sight.problems).collect();
+    let all: Vec<_> = sight
+        .missing
+        .values()
+        .chain(sight.problems.iter().map(|(_, problem)| problem))
+        .collect();
     let mut text = all
         .iter()
         .take(MOST)

@@ -10,6 +10,9 @@ pub enum GitError {
     /// The remote has no such branch, tag or commit: `cause` says which.
     #[error("{cause} in repository {repository:?}")]
     NoSuchRef { repository: String, cause: String },
+    /// Somebody waits for a look at the remote, and it went wrong.
+    #[error("cannot look at repository {repository:?} now: {cause}")]
+    Unreachable { repository: String, cause: String },
     /// The ref of the Assignment names nothing at all.
     #[error("the assignment's ref names no branch, tag or commit")]
     EmptyRef,

@@ -40,10 +40,18 @@ impl Memory {
 pub(super) struct Sight {
     /// What the remote does not have, and how to say so.
     pub missing: BTreeMap<Follow, String>,
-    /// What else is wrong.
-    pub problems: Vec<String>,
+    /// What else is wrong, and with what.
+    pub problems: Vec<(Follow, String)>,
     /// Whether the mirror's heads changed.
     pub changed: bool,
+}
+
+impl Sight {
+    /// Keeps what is said of `follows` alone.
+    pub(super) fn keep(&mut self, follows: &BTreeSet<Follow>) {
+        self.missing.retain(|follow, _| follows.contains(follow));
+        self.problems.retain(|(follow, _)| follows.contains(follow));
+    }
 }
 
 pub(super) struct Look<'a> {
@@ -129,7 +137,10 @@ impl Look<'_> {
         }
         for (follow, id) in moved {
             match without.get(&id) {
-                Some(cause) => sight.problems.push(format!("{follow}: {cause}")),
+                Some(cause) => {
+                    let problem = format!("{follow}: {cause}");
+                    sight.problems.push((follow, problem));
+                }
                 None => self.move_head(follow, id, heads, sight).await?,
             }
         }
@@ -154,7 +165,8 @@ impl Look<'_> {
                     return Ok(());
                 }
                 Err(error) if error.is_of_content() => {
-                    sight.problems.push(format!("{follow}: {error}"));
+                    let problem = format!("{follow}: {error}");
+                    sight.problems.push((follow, problem));
                     return Ok(());
                 }
                 Err(error) => return Err(error),
@@ -254,9 +266,11 @@ impl Look<'_> {
             Ok(tip) => {
                 heads.insert(name, tip);
             }
-            Err(error) => sight.problems.push(format!(
-                "{name} cannot be used: {error}; what was there before goes on"
-            )),
+            Err(error) => {
+                let problem =
+                    format!("{name} cannot be used: {error}; what was there before goes on");
+                sight.problems.push((follow, problem));
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! Git's smart protocol is spoken here, over hyper and rustls; libgit2 keeps
 //! the objects, on threads that may block, and never touches the network.
 
+mod ask;
 mod cause;
 mod driver;
 mod error;
@@ -32,14 +33,14 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use git2::Oid;
 use lockstep_proto::{Revision, v1};
-use parking_lot::RwLock;
-use tokio::sync::{Notify, Semaphore};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +50,7 @@ pub use source::{SourceFile, SourceTree, TreeLimits};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::status::Fleet;
+use ask::{Looked, Wants};
 use driver::Driver;
 use fleet::Repositories;
 use follow::Follow;
@@ -158,6 +160,11 @@ struct Entry {
     /// Somebody wants a look now.
     wake: Notify,
     damaged: AtomicBool,
+    /// What is asked for beside what is followed.
+    wants: Mutex<Wants>,
+    /// Tickets given to those who wait for a look.
+    tickets: AtomicU64,
+    looked: watch::Sender<Looked>,
 }
 
 /// Where a ref was at the last look.
@@ -177,6 +184,11 @@ impl Entry {
 
     fn take_damaged(&self) -> bool {
         self.damaged.swap(false, Ordering::AcqRel)
+    }
+
+    /// A ticket that a look which begins from now on answers.
+    fn take_ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
 

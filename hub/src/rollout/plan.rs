@@ -36,6 +36,7 @@ pub fn plan(
         cluster: cluster.clone(),
         assignment: Arc::clone(assignment),
         change,
+        because: None,
     };
     let left = standing
         .iter()

@@ -74,6 +74,7 @@ impl<S: Source> Release<S> {
                     objects,
                     commit: Some(resolved.commit),
                     message: String::new(),
+                    pending: None,
                 };
                 (state, Outcome::Settled)
             }

@@ -8,6 +8,7 @@ use lockstep_proto::v1::resource::Resource as Any;
 use lockstep_proto::v1::{self, apply_result::Action, kind::Name as Kind};
 use lockstep_proto::{ClusterName, NameError};
 
+use super::control::spec_changed;
 use super::labels::Labels;
 use super::model::{Cluster, Meta, Model, Repository};
 use super::validate::{self, Limits};
@@ -15,7 +16,7 @@ use super::written::{
     cluster_resource, date, drop_annotations, encode, random_uid, strip, to_millis,
 };
 use super::{Effects, Fleet};
-use crate::store::{ResourceRow, StoreError};
+use crate::store::{Control, ResourceRow, StoreError};
 
 /// Resources in one request.
 const MAX_RESOURCES: usize = 5_000;
@@ -47,12 +48,14 @@ pub(super) struct Step {
     pub action: Action,
     pub resource: v1::Resource,
     pub row: ResourceRow,
+    /// Of an Assignment that was changed.
+    pub control: Option<Control>,
 }
 
 impl Fleet {
     /// Creates or changes `resources`, all or none of them. What people write
     /// as status, uid, creation time and generation is ignored. With
-    /// `dry_run` everything is judged and nothing changed.
+    /// `dry_run` everything is judged and nothing changed. `by`: who does it.
     ///
     /// # Errors
     /// [`ApplyError::Invalid`] names every resource and path that is wrong.
@@ -60,6 +63,7 @@ impl Fleet {
         &self,
         resources: Vec<v1::Resource>,
         dry_run: bool,
+        by: &str,
     ) -> Result<Vec<v1::ApplyResult>, ApplyError> {
         if resources.len() > MAX_RESOURCES {
             return Err(ApplyError::Invalid(vec![format!(
@@ -77,16 +81,23 @@ impl Fleet {
             .collect();
         refuse(problems)?;
         let (planner, applier) = (self.clone(), self.clone());
+        let by = by.to_owned();
         let steps = self
             .0
             .store
             .transact(
                 move |tx| {
                     let now = planner.now();
-                    let steps = planner.read(|model| plan(model, resources, now))?;
-                    for step in steps.iter().filter(|_| !dry_run) {
+                    let mut steps = planner.read(|model| plan(model, resources, now))?;
+                    for step in steps.iter_mut().filter(|_| !dry_run) {
                         if step.action != Action::Unchanged {
                             tx.put_resource(&step.row)?;
+                            if step.row.kind == Kind::Assignment {
+                                let changed = planner.read(|model| {
+                                    spec_changed(model, tx, &step.row.name, &by, now)
+                                });
+                                step.control = Some(changed?);
+                            }
                         }
                     }
                     Ok::<_, ApplyError>(steps)
@@ -173,6 +184,9 @@ impl Fleet {
             steps.sort_by_key(rank);
             for step in steps {
                 model.install(&step.resource, &mut effects);
+                if let Some(control) = &step.control {
+                    model.set_control(&step.row.name, control.clone());
+                }
             }
             effects
         });
@@ -318,6 +332,7 @@ fn step(model: &Model, mut resource: v1::Resource, now: i64) -> Option<Step> {
             created_at,
             body,
         },
+        control: None,
     })
 }
 

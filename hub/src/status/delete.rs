@@ -32,16 +32,16 @@ pub enum DeleteError {
 impl Fleet {
     /// Deletes a resource, and says what follows from it. Deleting an
     /// Assignment makes every cluster that has it remove it; deleting a
-    /// Cluster forgets it and leaves what runs there alone.
+    /// Cluster forgets it and leaves what runs there alone. `by`: who does it.
     ///
     /// # Errors
     /// [`DeleteError::InUse`] says by whom.
-    pub async fn delete(&self, kind: Kind, name: &str) -> Result<String, DeleteError> {
+    pub async fn delete(&self, kind: Kind, name: &str, by: &str) -> Result<String, DeleteError> {
         if kind == Kind::Unspecified {
             return Err(DeleteError::Kind);
         }
         let (fleet, applier) = (self.clone(), self.clone());
-        let (name, gone) = (name.to_owned(), name.to_owned());
+        let (name, gone, leave) = (name.to_owned(), name.to_owned(), self.leave(by));
         let touched = self
             .0
             .store
@@ -54,7 +54,7 @@ impl Fleet {
                         _ => tx.delete_resource(kind, &name)?,
                     };
                     match kind {
-                        Kind::Assignment => Ok(tx.bury_assignment(&name)?),
+                        Kind::Assignment => Ok(tx.bury_assignment(&name, leave)?),
                         _ => Ok::<_, DeleteError>(Vec::new()),
                     }
                 },

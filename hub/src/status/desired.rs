@@ -20,8 +20,8 @@ use crate::store::{AssignmentState, DesiredChange, DesiredRow, StoreError, Touch
 /// into a message, and a hostile one gets no further.
 const MAX_PROBLEMS: usize = 64;
 const MAX_TEXT: usize = 2048;
-/// Clusters whose change holds the lock at one go: some milliseconds.
-const PIECE: usize = 512;
+/// Fields of one object event.
+const MAX_FIELDS: usize = 64;
 
 /// A cluster's desired state, of one instant.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,14 +111,7 @@ impl Fleet {
             .store
             .write_then(
                 move |tx| tx.change_desired(&changes),
-                move |touched: &Vec<Touched>| {
-                    let mut effects = Effects::default();
-                    // In pieces, so that heartbeats of others need not wait for all.
-                    for piece in touched.chunks(PIECE) {
-                        fleet.change(|model| model.install_touched(piece, &mut effects));
-                    }
-                    fleet.mark(&effects);
-                },
+                move |touched: &Vec<Touched>| fleet.touched(touched),
             )
             .await?;
         Ok(touched.into_iter().map(|one| one.cluster).collect())
@@ -357,6 +350,7 @@ impl Seen {
             objects: report.objects,
             drifted: report.drifted,
             more_problems: report.more_problems,
+            awaiting_approval: report.awaiting_approval,
             message: report.message.as_str().into(),
             observed_at: report.observed_at,
             problems: report.problems.clone().into(),
@@ -368,12 +362,6 @@ impl Seen {
 /// A report within bounds, whoever wrote it. Its time is not after `now`, so
 /// that nothing seems seen that was not.
 fn bound(mut report: v1::Report, now: Timestamp) -> v1::Report {
-    let cut = |text: &mut String| {
-        if text.len() > MAX_TEXT {
-            text.truncate(text.floor_char_boundary(MAX_TEXT));
-            text.push('…');
-        }
-    };
     cut(&mut report.message);
     cut(&mut report.applied_revision);
     let dropped = report.problems.len().saturating_sub(MAX_PROBLEMS);
@@ -385,13 +373,47 @@ fn bound(mut report: v1::Report, now: Timestamp) -> v1::Report {
         cut(&mut problem.object);
         cut(&mut problem.message);
     }
-    report.observed_at = report.observed_at.map(|seen| {
-        let sound = seen.seconds >= 0 && (0..1_000_000_000).contains(&seen.nanos);
-        if sound && (seen.seconds, seen.nanos) <= (now.seconds, now.nanos) {
-            seen
-        } else {
-            now
-        }
-    });
+    report.observed_at = report.observed_at.map(|seen| not_after(seen, now));
     report
+}
+
+/// Text of an agent within bounds.
+pub(super) fn cut(text: &mut String) {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push('…');
+    }
+}
+
+/// A time that an agent says, if it can be one.
+fn not_after(seen: Timestamp, now: Timestamp) -> Timestamp {
+    let sound = seen.seconds >= 0 && (0..1_000_000_000).contains(&seen.nanos);
+    if sound && (seen.seconds, seen.nanos) <= (now.seconds, now.nanos) {
+        seen
+    } else {
+        now
+    }
+}
+
+/// An event within bounds, whoever wrote it, and when it was in milliseconds
+/// since the epoch: not after `now`.
+pub(super) fn bound_event(mut event: v1::ObjectEvent, now: i64) -> (v1::ObjectEvent, i64) {
+    let dropped = event.fields.len().saturating_sub(MAX_FIELDS);
+    event.fields.truncate(MAX_FIELDS);
+    event.more_fields = event
+        .more_fields
+        .saturating_add(u32::try_from(dropped).unwrap_or(u32::MAX));
+    event.fields.iter_mut().for_each(cut);
+    for text in [
+        &mut event.object,
+        &mut event.manager,
+        &mut event.message,
+        &mut event.revision,
+    ] {
+        cut(text);
+    }
+    let now = timestamp(now);
+    let at = event.at.map_or(now, |at| not_after(at, now));
+    event.at = Some(at);
+    (event, at.seconds * 1000 + i64::from(at.nanos) / 1_000_000)
 }

@@ -36,14 +36,14 @@ impl World {
 
     pub async fn apply(&self, resources: impl IntoIterator<Item = v1::Resource>) {
         let resources = resources.into_iter().collect();
-        self.fleet.apply(resources, false).await.unwrap();
+        self.fleet.apply(resources, false, "admin").await.unwrap();
     }
 
     /// The problems that applying brings.
     pub async fn refused(&self, resources: impl IntoIterator<Item = v1::Resource>) -> String {
         let resources = resources.into_iter().collect();
         self.fleet
-            .apply(resources, false)
+            .apply(resources, false, "admin")
             .await
             .unwrap_err()
             .to_string()
@@ -64,6 +64,7 @@ impl World {
             cluster: name(cluster),
             assignment: assignment.into(),
             change,
+            because: None,
         };
         self.fleet.change_desired(vec![change]).await.unwrap();
     }

@@ -61,6 +61,7 @@ fn read(tx: &Tx<'_>) -> Result<Model, StoreError> {
     tx.each_report(|cluster, report| model.set_report(&cluster, &report))?;
     tx.each_repository_state(|name, status| model.set_repository_state(&name, status))?;
     tx.each_assignment_state(|name, state| model.set_assignment_state(&name, state))?;
+    tx.each_control(|name, control| model.set_control(&name, control))?;
     tx.each_credential(|row| model.put_credential(&row))?;
     tx.each_join_token(|row| model.put_join_token(row))?;
     let missing = model.holders.keys();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use lockstep_proto::{ClusterName, v1};
 
 use super::counts;
+use super::held::Shown;
 use super::labels::Selector;
 use super::model::{Assignment, Group, Model};
-use crate::store::AssignmentState;
+use crate::store::{AssignmentState, Control};
 
 impl Model {
     /// Adds, replaces or (with none) removes an assignment.
@@ -43,6 +44,7 @@ impl Model {
                         Assignment {
                             resource,
                             state: AssignmentState::default(),
+                            control: Arc::default(),
                             counts: v1::ClusterCounts::default(),
                         },
                     );
@@ -65,18 +67,50 @@ impl Model {
             return;
         };
         let name = name.clone();
-        let Some(assignment) = self.assignments.get_mut(&name) else {
+        self.reshow(&name, |assignment| assignment.state = state);
+    }
+
+    /// What people said of the assignment: its clusters show it.
+    pub fn set_control(&mut self, name: &str, control: Control) {
+        let Some((name, _)) = self.assignments.get_key_value(name) else {
             return;
         };
-        let shown = (&assignment.state.revision, assignment.state.digest);
-        let moved = shown != (&state.revision, state.digest);
-        assignment.state = state;
+        let name = name.clone();
+        self.reshow(&name, |assignment| assignment.control = Arc::new(control));
+    }
+
+    /// Changes what its clusters show of an assignment, and keeps up what they
+    /// count for.
+    fn reshow(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Assignment)) {
+        let Some(assignment) = self.assignments.get(name) else {
+            return;
+        };
+        let mut after = assignment.clone();
+        change(&mut after);
+        let (before, now) = (Shown::of(assignment), Shown::of(&after));
         let version = self.next_version();
         self.changed.assignments.changed(name.clone(), version);
-        if moved {
-            for cluster in self.holders.get(&name).cloned().unwrap_or_default() {
-                self.mark_cluster(&cluster);
+        if before == now {
+            self.assignments.insert(name.clone(), after);
+            return;
+        }
+        // Who counts for it: those that it reaches, with or without a row.
+        let reached = self.targets(&after.resource);
+        let holders = self.holders.get(name).into_iter().flatten();
+        let affected: BTreeSet<ClusterName> = reached.iter().chain(holders).cloned().collect();
+        let recounts = !before.counts_as(&now);
+        if recounts {
+            for cluster in &affected {
+                self.count(cluster, counts::take);
             }
+            after.counts = self.assignments[name].counts;
+        }
+        self.assignments.insert(name.clone(), after);
+        for cluster in &affected {
+            if recounts {
+                self.count(cluster, counts::add);
+            }
+            self.mark_cluster(cluster);
         }
     }
 

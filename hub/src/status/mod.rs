@@ -11,12 +11,14 @@
 
 mod apply;
 mod changes;
+mod control;
 mod counts;
 mod delete;
 mod desired;
 mod enrol;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod held;
 mod keep;
 mod labels;
 mod load;
@@ -44,6 +46,7 @@ use lockstep_proto::{ClusterName, v1};
 use parking_lot::RwLock;
 
 pub use apply::ApplyError;
+pub use control::{ChangeError, Standing};
 pub use delete::DeleteError;
 pub use desired::Desired;
 pub use enrol::{EnrolError, Enrolled, Enrolment};

@@ -14,7 +14,7 @@ use lockstep_proto::{ClusterName, Digest, v1};
 use super::changes::Changes;
 use super::labels::{Labels, Selector};
 use super::names::Names;
-use crate::store::{AssignmentState, DesiredRow, JoinTokenRow};
+use crate::store::{AssignmentState, Control, DesiredRow, JoinTokenRow};
 
 /// `metadata` as it is kept, but for the name.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +67,7 @@ pub(super) struct Seen {
     pub objects: u32,
     pub drifted: u32,
     pub more_problems: u32,
+    pub awaiting_approval: u32,
     pub message: Box<str>,
     pub observed_at: Option<pbjson_types::Timestamp>,
     pub problems: Box<[v1::Problem]>,
@@ -88,9 +89,11 @@ pub(super) struct Repository {
     pub status: v1::RepositoryStatus,
 }
 
+#[derive(Clone)]
 pub(super) struct Assignment {
     pub resource: Arc<v1::Assignment>,
     pub state: AssignmentState,
+    pub control: Arc<Control>,
     pub counts: v1::ClusterCounts,
 }
 

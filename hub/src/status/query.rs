@@ -145,7 +145,10 @@ impl Fleet {
             let mut all = v1::ClusterCounts::default();
             for cluster in model.clusters.values() {
                 let reached = model.reach(&cluster.groups);
-                counts::add(&mut all, shown::cluster_tally(cluster, &reached));
+                counts::add(
+                    &mut all,
+                    shown::cluster_tally(cluster, &reached, &model.assignments),
+                );
             }
             all
         })

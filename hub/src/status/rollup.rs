@@ -20,14 +20,14 @@ impl Model {
     /// What a cluster counts for, and where. Sorted the same way each time.
     pub fn places(&self, cluster: &Cluster) -> Vec<(Place, Tally)> {
         let reached = self.reach(&cluster.groups);
-        let whole = shown::cluster_tally(cluster, &reached);
+        let whole = shown::cluster_tally(cluster, &reached, &self.assignments);
         let groups = cluster
             .groups
             .iter()
             .map(|group| (Place::Group(group.clone()), whole));
         let mut places: Vec<_> = groups.collect();
         places.extend(reached.into_iter().map(|assignment| {
-            let tally = shown::row_tally(cluster, &assignment);
+            let tally = shown::row_tally(cluster, &assignment, &self.assignments);
             (Place::Assignment(assignment), tally)
         }));
         places

@@ -1,6 +1,6 @@
 //! The rows of `lockstep status`, and the counts under them, of one instant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lockstep_proto::ClusterName;
@@ -8,7 +8,7 @@ use lockstep_proto::v1::{self, connection, health, sync};
 use prost::Message as _;
 
 use super::counts::worse_sync;
-use super::model::{Cluster, Model};
+use super::model::{Assignment, Cluster, Model};
 use super::query::PAGE_BYTES;
 use super::view::timestamp;
 use super::{Fleet, Selector, shown};
@@ -77,7 +77,7 @@ impl Model {
         for (name, cluster) in self.selected(query) {
             let reached = self.reach(&cluster.groups);
             let mut worst = None;
-            for row in rows(name, cluster, &reached, query) {
+            for row in rows((name, cluster), &reached, query, &self.assignments) {
                 page.summary.converged &= row.fine;
                 worst = Some(worst.map_or(row.sync, |worst| worse_sync(worst, row.sync)));
                 if let Some((assignment, _)) = row
@@ -173,10 +173,10 @@ impl Model {
 }
 
 fn rows<'a>(
-    name: &'a ClusterName,
-    cluster: &'a Cluster,
+    (name, cluster): (&'a ClusterName, &'a Cluster),
     reached: &'a [Arc<str>],
     query: &'a StatusQuery,
+    assignments: &'a BTreeMap<Arc<str>, Assignment>,
 ) -> impl Iterator<Item = Row<'a>> {
     let wanted = query.assignment.as_deref();
     let names: Vec<_> = shown::all_names(cluster, reached)
@@ -189,8 +189,8 @@ fn rows<'a>(
         .chain(alone)
         .map(move |assignment| {
             let tally = match assignment {
-                Some(assignment) => shown::row_tally(cluster, assignment),
-                None => shown::cluster_tally(cluster, &[]),
+                Some(assignment) => shown::row_tally(cluster, assignment, assignments),
+                None => shown::cluster_tally(cluster, &[], assignments),
             };
             let removing = assignment
                 .and_then(|name| cluster.row(name))

@@ -6,21 +6,13 @@ use std::collections::BTreeMap;
 use lockstep_proto::v1::resource::Resource as Any;
 use lockstep_proto::v1::{self, kind::Name as Kind};
 use lockstep_proto::{API_VERSION, ClusterName};
-use pbjson_types::Timestamp;
 
 use super::labels::Labels;
 use super::model::{Cluster, Meta, Model};
-use super::shown;
+use super::{held, shown};
 use crate::store::{JoinTokenRow, JoinTokenState};
 
-/// Milliseconds since the epoch as a message.
-pub(super) fn timestamp(millis: i64) -> Timestamp {
-    let nanos = u32::try_from(millis.rem_euclid(1000)).expect("below 1000") * 1_000_000;
-    Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos: i32::try_from(nanos).expect("below a billion"),
-    }
-}
+pub(super) use crate::store::timestamp;
 
 /// `Cluster`, `ClusterGroup`, … as people write it.
 pub(crate) fn kind_word(kind: Kind) -> &'static str {
@@ -73,19 +65,10 @@ impl Model {
             }
             Kind::Assignment => {
                 let assignment = self.assignments.get(name)?;
-                let state = &assignment.state;
                 Any::Assignment(v1::Assignment {
                     api_version,
                     kind: word,
-                    status: Some(v1::AssignmentStatus {
-                        revision: state.revision.clone(),
-                        commit: state.commit.clone(),
-                        message: state.message.clone(),
-                        clusters: Some(assignment.counts),
-                        digest: state.digest.map(|d| d.to_string()).unwrap_or_default(),
-                        objects: state.objects,
-                        ..v1::AssignmentStatus::default()
-                    }),
+                    status: Some(held::status(name, assignment)),
                     ..(*assignment.resource).clone()
                 })
             }
@@ -132,7 +115,7 @@ impl Model {
 
     pub fn cluster_view(&self, name: &ClusterName, cluster: &Cluster) -> v1::Cluster {
         let reached = self.reach(&cluster.groups);
-        let whole = shown::cluster_tally(cluster, &reached);
+        let whole = shown::cluster_tally(cluster, &reached, &self.assignments);
         let assignments = shown::all_names(cluster, &reached)
             .map(|name| shown::state(cluster, name, self.assignments.get(name)))
             .collect();

@@ -41,7 +41,10 @@ const BATCH: usize = 16;
 
 const NAMED: &str = "SELECT 1 FROM desired WHERE desired.digest = bundles.digest
     UNION ALL SELECT 1 FROM renders WHERE renders.digest = bundles.digest
-    UNION ALL SELECT 1 FROM assignment_state WHERE assignment_state.digest = bundles.digest";
+    UNION ALL SELECT 1 FROM assignment_state WHERE assignment_state.digest = bundles.digest
+    UNION ALL SELECT 1 FROM control WHERE control.released_digest = bundles.digest
+    UNION ALL SELECT 1 FROM control WHERE control.pinned_digest = bundles.digest
+    UNION ALL SELECT 1 FROM history_bundles WHERE history_bundles.digest = bundles.digest";
 
 impl Store {
     /// Removes garbage as of `now`, a few Bundles at a time.

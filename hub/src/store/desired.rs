@@ -1,14 +1,15 @@
 //! Desired state: per cluster, what it should run, under a version that only
 //! grows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lockstep_proto::{ClusterName, Digest, v1};
 use prost::Message as _;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::rows::{cluster, signed, unsigned};
-use super::{Change, DesiredChange, DesiredRow, Store, StoreError, Touched, Tx};
+use super::{Because, Change, DesiredChange, DesiredRow, Store, StoreError, Touched, Tx};
 
 const ROW: &str =
     "SELECT cluster, assignment, version, digest, revision, options, tombstone FROM desired";
@@ -34,6 +35,7 @@ impl Tx<'_> {
             by_cluster.entry(&change.cluster).or_default().push(change);
         }
         let mut touched = Vec::new();
+        let mut told = BTreeSet::new();
         for (cluster, changes) in by_cluster {
             let Some(version) = self.version(cluster)? else {
                 continue;
@@ -61,11 +63,16 @@ impl Tx<'_> {
             if one.rows.is_empty() && one.forgotten.is_empty() {
                 continue;
             }
+            let live = one.rows.iter().filter(|row| !row.tombstone);
+            told.extend(live.map(|row| (row.assignment.clone(), row.digest)));
             self.set_version(cluster, one.version)?;
             if !one.forgotten.is_empty() {
                 self.set_forgotten(cluster, one.version)?;
             }
             touched.push(one);
+        }
+        for (assignment, digest) in told {
+            self.keep_bundle(&assignment, &digest)?;
         }
         Ok(touched)
     }
@@ -77,6 +84,7 @@ impl Tx<'_> {
                 self.0
                     .prepare_cached("DELETE FROM desired WHERE cluster = ?1 AND assignment = ?2")?
                     .execute([change.cluster.as_str(), &change.assignment])?;
+                self.end_history(&change.cluster, &change.assignment)?;
                 one.rows.retain(|row| row.assignment != change.assignment);
                 one.forgotten.push(change.assignment.clone());
                 return Ok(());
@@ -129,6 +137,10 @@ impl Tx<'_> {
                 row.options.encode_to_vec(),
                 row.tombstone
             ])?;
+        match &change.because {
+            Some(because) => self.begin_history(&row, because)?,
+            None => self.reword_history(&row)?,
+        }
         one.forgotten.retain(|name| *name != row.assignment);
         one.rows.retain(|other| other.assignment != row.assignment);
         one.rows.push(row);
@@ -136,7 +148,12 @@ impl Tx<'_> {
     }
 
     /// Turns the rows of `assignment` into tombstones, on every cluster.
-    pub fn bury_assignment(&self, assignment: &str) -> Result<Vec<Touched>, StoreError> {
+    pub fn bury_assignment(
+        &self,
+        assignment: &str,
+        because: Because,
+    ) -> Result<Vec<Touched>, StoreError> {
+        let because = Arc::new(because);
         let mut changes = Vec::new();
         let mut statement = self.0.prepare_cached(
             "SELECT cluster FROM desired WHERE assignment = ?1 AND NOT tombstone",
@@ -147,6 +164,7 @@ impl Tx<'_> {
                 cluster: cluster(row.get_ref(0)?)?,
                 assignment: assignment.into(),
                 change: Change::Tombstone,
+                because: Some(Arc::clone(&because)),
             });
         }
         self.change_desired(&changes)
@@ -224,7 +242,7 @@ impl Store {
 }
 
 fn read(row: &Row<'_>) -> Result<DesiredRow, StoreError> {
-    let text = |index| -> Result<std::sync::Arc<str>, StoreError> {
+    let text = |index| -> Result<Arc<str>, StoreError> {
         row.get_ref(index)?
             .as_str()
             .map(Into::into)
@@ -241,7 +259,7 @@ fn read(row: &Row<'_>) -> Result<DesiredRow, StoreError> {
         digest: Digest(row.get(3)?),
         revision: text(4)?,
         options: v1::ApplyOptions::decode(options)
-            .map(std::sync::Arc::new)
+            .map(Arc::new)
             .map_err(|error| StoreError::corrupt("desired row", error))?,
         tombstone: row.get(6)?,
     })

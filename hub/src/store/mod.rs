@@ -12,8 +12,11 @@
 mod access;
 mod bundles;
 mod collect;
+mod control;
 mod desired;
 mod error;
+mod events;
+mod history;
 mod reports;
 mod resources;
 mod rows;
@@ -36,9 +39,10 @@ pub use access::JoinTokenState;
 pub use bundles::{Sizes, StoredObject};
 pub use collect::{Collected, Retention};
 pub use error::StoreError;
+pub use history::{HistoryAt, HistoryPage, PastRevision};
 pub use rows::{
-    AccessTokenRow, AssignmentState, Change, ClusterState, CredentialRow, DesiredChange,
-    DesiredRow, JoinTokenRow, ResourceRow, Touched,
+    AccessTokenRow, AssignmentState, Because, Change, ClusterState, Control, CredentialRow,
+    DesiredChange, DesiredRow, Held, JoinTokenRow, Order, ResourceRow, Said, Touched,
 };
 
 /// Readers at work at once. Each costs a connection of about half a MiB.
@@ -184,4 +188,13 @@ impl Store {
 pub(crate) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds since the epoch as a message.
+pub(crate) fn timestamp(millis: i64) -> pbjson_types::Timestamp {
+    let nanos = u32::try_from(millis.rem_euclid(1000)).expect("below 1000") * 1_000_000;
+    pbjson_types::Timestamp {
+        seconds: millis.div_euclid(1000),
+        nanos: i32::try_from(nanos).expect("below a billion"),
+    }
 }

@@ -30,16 +30,12 @@ impl Tx<'_> {
         cluster: &ClusterName,
         report: &v1::Report,
     ) -> Result<bool, StoreError> {
-        let mut statement = self
-            .0
-            .prepare_cached("SELECT body FROM reports WHERE cluster = ?1 AND assignment = ?2")?;
-        let mut rows = statement.query([cluster.as_str(), &report.assignment])?;
-        if let Some(row) = rows.next()?
-            && report_digest(&decode(row, 0)?) == report_digest(report)
+        if let Some(held) = self.report(cluster, &report.assignment)?
+            && report_digest(&held) == report_digest(report)
         {
             return Ok(true);
         }
-        Ok(self
+        let stored = self
             .0
             .prepare_cached(
                 "INSERT OR REPLACE INTO reports (cluster, assignment, body)
@@ -50,7 +46,24 @@ impl Tx<'_> {
                 report.assignment,
                 report.encode_to_vec()
             ])?
-            > 0)
+            > 0;
+        if stored {
+            self.tell_history(cluster, report)?;
+        }
+        Ok(stored)
+    }
+
+    /// What a cluster last reported on an assignment.
+    pub(super) fn report(
+        &self,
+        cluster: &ClusterName,
+        assignment: &str,
+    ) -> Result<Option<v1::Report>, StoreError> {
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT body FROM reports WHERE cluster = ?1 AND assignment = ?2")?;
+        let mut rows = statement.query([cluster.as_str(), assignment])?;
+        rows.next()?.map(|row| decode(row, 0)).transpose()
     }
 }
 

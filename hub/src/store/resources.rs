@@ -66,6 +66,9 @@ impl Tx<'_> {
         if let Some(sql) = state {
             self.0.prepare_cached(sql)?.execute([name])?;
         }
+        if kind == v1::kind::Name::Assignment {
+            self.drop_control(name)?;
+        }
         Ok(deleted > 0)
     }
 

@@ -56,6 +56,20 @@ pub struct DesiredChange {
     pub cluster: ClusterName,
     pub assignment: Arc<str>,
     pub change: Change,
+    /// Makes an entry in the history; without it, what the history says of
+    /// the row goes on.
+    pub because: Option<Arc<Because>>,
+}
+
+/// Who or what asked for a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Because {
+    pub cause: v1::history_entry::Cause,
+    /// A person's token, or the author of the commit; empty where nobody did.
+    pub by: String,
+    pub commit: Option<v1::CommitInfo>,
+    /// Milliseconds since the epoch.
+    pub at: i64,
 }
 
 /// See [`DesiredChange`].
@@ -103,6 +117,52 @@ pub struct AssignmentState {
     pub commit: Option<v1::CommitInfo>,
     /// Empty when the last attempt went well, else what is wrong.
     pub message: String,
+    /// What `revision` would change, where clusters do not get it yet.
+    pub pending: Option<v1::Pending>,
+}
+
+/// What people said of an assignment beside its spec.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Control {
+    /// Grows with every change of this and of the spec.
+    pub version: u64,
+    /// What was last released by a person, where mode is Manual.
+    pub released: Option<Held>,
+    pub pinned: Option<(Held, Said)>,
+    pub paused: Option<Said>,
+    /// The Bundle whose prune a person has approved.
+    pub approved: Option<(Digest, Said)>,
+    /// What the last of them asked for.
+    pub order: Option<Order>,
+    /// Who last changed the spec.
+    pub changed: Option<Said>,
+}
+
+/// A revision that clusters are held to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    pub revision: String,
+    pub tree: String,
+    pub digest: Digest,
+    pub objects: u32,
+    pub commit: Option<v1::CommitInfo>,
+    /// Of the spec, when it was released.
+    pub namespace: String,
+}
+
+/// Who said something, and when in milliseconds since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Said {
+    pub by: String,
+    pub at: i64,
+}
+
+/// A person's wish that clusters run a revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    pub cause: v1::history_entry::Cause,
+    pub said: Said,
+    pub revision: String,
 }
 
 /// A join token. Its secret is held as a hash only.

@@ -9,7 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{StoreError, next_step};
 
 /// In order; never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_control.sql"),
+];
 
 /// A backup tool may hold a lock for a moment; longer than this is somebody else's hub.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -92,7 +92,8 @@ impl Tx<'_> {
         mut each: impl FnMut(String, AssignmentState),
     ) -> Result<(), StoreError> {
         let mut statement = self.0.prepare(
-            "SELECT assignment, revision, tree, options_key, digest, objects, commit_info, message
+            "SELECT assignment, revision, tree, options_key, digest, objects, commit_info, message,
+               pending
              FROM assignment_state ORDER BY assignment",
         )?;
         let mut rows = statement.query([])?;
@@ -113,6 +114,13 @@ impl Tx<'_> {
                     )
                 },
                 message: row.get(7)?,
+                pending: match row.get::<_, Vec<u8>>(8)?.as_slice() {
+                    [] => None,
+                    body => Some(
+                        v1::Pending::decode(body)
+                            .map_err(|error| StoreError::corrupt("pending", error))?,
+                    ),
+                },
             };
             each(row.get(0)?, state);
         }
@@ -131,8 +139,9 @@ impl Tx<'_> {
         self.0
             .prepare_cached(
                 "INSERT OR REPLACE INTO assignment_state
-                   (assignment, revision, tree, options_key, digest, objects, commit_info, message)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                   (assignment, revision, tree, options_key, digest, objects, commit_info,
+                    message, pending)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 assignment,
@@ -146,7 +155,12 @@ impl Tx<'_> {
                     .as_ref()
                     .map(prost::Message::encode_to_vec)
                     .unwrap_or_default(),
-                state.message
+                state.message,
+                state
+                    .pending
+                    .as_ref()
+                    .map(prost::Message::encode_to_vec)
+                    .unwrap_or_default()
             ])?;
         Ok(true)
     }

@@ -197,6 +197,7 @@ fn set(cluster: &str, assignment: &str, bundle: &str) -> DesiredChange {
             revision: bundle.into(),
             options: Arc::default(),
         },
+        because: None,
     }
 }
 

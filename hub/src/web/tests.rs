@@ -32,7 +32,7 @@ impl World {
         };
         credentials.create(secret).await.unwrap();
         let resources = vec![repository("open", ""), repository("shop", "hook")];
-        fleet.apply(resources, false).await.unwrap();
+        fleet.apply(resources, false, "admin").await.unwrap();
         let web = Web {
             fleet,
             credentials,
@@ -125,7 +125,12 @@ async fn a_repository_with_a_secret_takes_only_signed_calls() {
 async fn a_secret_that_is_gone_lets_nobody_in() {
     let world = World::start().await;
     let resources = vec![repository("lost", "hook")];
-    world.web.fleet.apply(resources, false).await.unwrap();
+    world
+        .web
+        .fleet
+        .apply(resources, false, "admin")
+        .await
+        .unwrap();
     // Sealed under a key that the hub does not have any more.
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("secret.key");

@@ -251,7 +251,7 @@ async fn sessions_of_a_deleted_cluster_end_at_once() {
     let mut agent = world.connect(&identity("eu-1"), 0, "").await;
     world
         .fleet
-        .delete(v1::kind::Name::Cluster, "eu-1")
+        .delete(v1::kind::Name::Cluster, "eu-1", "admin")
         .await
         .unwrap();
     assert_eq!(agent.ended().await.code(), Code::Unauthenticated);

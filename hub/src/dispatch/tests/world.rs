@@ -153,6 +153,7 @@ impl World {
             cluster: cluster(name),
             assignment: assignment.into(),
             change,
+            because: None,
         };
         self.fleet.change_desired(vec![change]).await.unwrap();
     }
@@ -281,7 +282,10 @@ impl World {
         let resources = resources.map(|resource| v1::Resource {
             resource: Some(resource),
         });
-        self.fleet.apply(resources.collect(), false).await.unwrap();
+        self.fleet
+            .apply(resources.collect(), false, "admin")
+            .await
+            .unwrap();
         self.enrol(name, &identity(name).identity).await;
     }
 

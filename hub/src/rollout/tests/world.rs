@@ -227,7 +227,7 @@ impl World {
                 resource: Some(resource),
             })
             .collect();
-        self.fleet.apply(resources, false).await.unwrap();
+        self.fleet.apply(resources, false, "admin").await.unwrap();
     }
 
     /// What the hub's git room does when a head moved.

@@ -273,7 +273,11 @@ async fn a_resource_that_stands_twice_in_a_request_is_an_error() {
 async fn generation_grows_with_what_is_wanted_and_nothing_else() {
     let world = World::new().await;
     let apply = async |resource: v1::Resource| {
-        let result = world.fleet.apply(vec![resource], false).await.unwrap();
+        let result = world
+            .fleet
+            .apply(vec![resource], false, "admin")
+            .await
+            .unwrap();
         let meta = match world.fleet.get(Kind::Cluster, "eu-1").unwrap().resource {
             Some(Any::Cluster(c)) => c.metadata.unwrap(),
             _ => unreachable!(),
@@ -318,7 +322,7 @@ async fn a_dry_run_says_what_would_be_and_changes_nothing() {
     let world = World::new().await;
     let results = world
         .fleet
-        .apply(vec![group("prod", &[])], true)
+        .apply(vec![group("prod", &[])], true, "admin")
         .await
         .unwrap();
     assert_eq!(results[0].action(), Action::Created);
@@ -419,7 +423,7 @@ async fn deleting_is_refused_while_somebody_depends_on_it() {
         ),
         (Kind::Cluster, "nope", "there is no Cluster named \"nope\""),
     ] {
-        let error = world.fleet.delete(kind, name).await.unwrap_err();
+        let error = world.fleet.delete(kind, name, "admin").await.unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
     for (kind, name) in [
@@ -428,7 +432,7 @@ async fn deleting_is_refused_while_somebody_depends_on_it() {
         (Kind::ClusterGroup, "prod"),
         (Kind::Credential, "git"),
     ] {
-        world.fleet.delete(kind, name).await.unwrap();
+        world.fleet.delete(kind, name, "admin").await.unwrap();
         assert!(world.fleet.get(kind, name).is_none());
     }
 }
@@ -439,7 +443,11 @@ async fn deleting_an_assignment_buries_it_on_every_cluster_that_has_it() {
     world.set("eu-1", "shop", "x").await;
     world.set("us-9", "shop", "x").await;
     world.fleet.dirty_clusters().take().await;
-    let message = world.fleet.delete(Kind::Assignment, "shop").await.unwrap();
+    let message = world
+        .fleet
+        .delete(Kind::Assignment, "shop", "admin")
+        .await
+        .unwrap();
     assert_eq!(
         message,
         "tombstones for 2 clusters: they remove what it applied"
@@ -475,7 +483,11 @@ async fn a_deleted_cluster_is_forgotten_and_its_session_cut() {
     world.set("eu-1", "shop", "x").await;
     world.report("eu-1", well("shop", "x")).await;
     world.fleet.dirty_clusters().take().await;
-    world.fleet.delete(Kind::Cluster, "eu-1").await.unwrap();
+    world
+        .fleet
+        .delete(Kind::Cluster, "eu-1", "admin")
+        .await
+        .unwrap();
     assert_eq!(
         world.fleet.dirty_clusters().take().await,
         [name("eu-1")].into()
@@ -492,7 +504,11 @@ async fn a_deleted_cluster_is_forgotten_and_its_session_cut() {
 #[tokio::test]
 async fn a_rollout_that_raced_a_delete_writes_nothing() {
     let world = shop().await;
-    world.fleet.delete(Kind::Assignment, "shop").await.unwrap();
+    world
+        .fleet
+        .delete(Kind::Assignment, "shop", "admin")
+        .await
+        .unwrap();
     world.set("eu-1", "shop", "x").await;
     assert_eq!(world.fleet.desired(&name("eu-1")).unwrap().rows, []);
 }

@@ -71,11 +71,11 @@ async fn take(world: &World, step: Step) {
     match step {
         Step::Cluster(c, x, y) => {
             let cluster = cluster(CLUSTERS[c], &labels(x, y));
-            fleet.apply(vec![cluster], false).await.unwrap();
+            fleet.apply(vec![cluster], false, "admin").await.unwrap();
         }
         Step::Group(g, x, y) => {
             fleet
-                .apply(vec![group(GROUPS[g], &labels(x, y))], false)
+                .apply(vec![group(GROUPS[g], &labels(x, y))], false, "admin")
                 .await
                 .unwrap();
         }
@@ -83,12 +83,20 @@ async fn take(world: &World, step: Step) {
             let groups: BTreeSet<&str> = groups.into_iter().map(|g| GROUPS[g]).collect();
             let groups: Vec<&str> = groups.into_iter().collect();
             let _ = fleet
-                .apply(vec![assignment(ASSIGNMENTS[a], "repo", &groups)], false)
+                .apply(
+                    vec![assignment(ASSIGNMENTS[a], "repo", &groups)],
+                    false,
+                    "admin",
+                )
                 .await;
         }
-        Step::DropCluster(c) => drop(fleet.delete(Kind::Cluster, CLUSTERS[c]).await),
-        Step::DropGroup(g) => drop(fleet.delete(Kind::ClusterGroup, GROUPS[g]).await),
-        Step::DropAssignment(a) => drop(fleet.delete(Kind::Assignment, ASSIGNMENTS[a]).await),
+        Step::DropCluster(c) => drop(fleet.delete(Kind::Cluster, CLUSTERS[c], "admin").await),
+        Step::DropGroup(g) => drop(fleet.delete(Kind::ClusterGroup, GROUPS[g], "admin").await),
+        Step::DropAssignment(a) => drop(
+            fleet
+                .delete(Kind::Assignment, ASSIGNMENTS[a], "admin")
+                .await,
+        ),
         Step::Label(c, value) => {
             let set = BTreeMap::from([("x".to_owned(), value.to_string())]);
             drop(

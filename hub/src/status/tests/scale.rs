@@ -64,6 +64,7 @@ async fn a_hundred_thousand_clusters() {
             revision: revision("x").into(),
             options: std::sync::Arc::clone(&options),
         },
+        because: None,
     });
     let touched = world.fleet.change_desired(set.collect()).await.unwrap();
     assert_eq!(touched.len(), CLUSTERS);

@@ -63,7 +63,11 @@ async fn a_watch_sends_what_is_then_a_mark_then_what_changes() {
     assert_eq!(next(&mut watch).await, [event(Type::Modified, "eu-1")]);
     world.fleet.heartbeat(&name("eu-1"));
     assert!(is_quiet(&mut watch), "a heartbeat is no change");
-    world.fleet.delete(Kind::Cluster, "ap-3").await.unwrap();
+    world
+        .fleet
+        .delete(Kind::Cluster, "ap-3", "admin")
+        .await
+        .unwrap();
     assert_eq!(next(&mut watch).await, [event(Type::Deleted, "ap-3")]);
     assert!(is_quiet(&mut watch));
 }
@@ -82,8 +86,16 @@ async fn a_slow_reader_gets_the_latest_state_once_for_each_key() {
             ])
             .await;
     }
-    world.fleet.delete(Kind::Cluster, "new").await.unwrap();
-    world.fleet.delete(Kind::Cluster, "lab").await.unwrap();
+    world
+        .fleet
+        .delete(Kind::Cluster, "new", "admin")
+        .await
+        .unwrap();
+    world
+        .fleet
+        .delete(Kind::Cluster, "lab", "admin")
+        .await
+        .unwrap();
     let events = watch.next().await;
     let Some(Any::Cluster(seen)) = events[1].resource.clone().unwrap().resource else {
         panic!()
@@ -121,13 +133,17 @@ async fn a_reader_that_missed_more_deletions_than_are_remembered_still_hears_of_
     world.apply([group("old", &[])]).await;
     let mut watch = world.fleet.watch(filter(Kind::ClusterGroup, ""));
     next(&mut watch).await;
-    world.fleet.delete(Kind::ClusterGroup, "old").await.unwrap();
+    world
+        .fleet
+        .delete(Kind::ClusterGroup, "old", "admin")
+        .await
+        .unwrap();
     for batch in 0..3 {
         let names: Vec<String> = (0..500).map(|n| format!("g{batch}-{n}")).collect();
         world.apply(names.iter().map(|name| group(name, &[]))).await;
         let gone = names
             .iter()
-            .map(|name| world.fleet.delete(Kind::ClusterGroup, name));
+            .map(|name| world.fleet.delete(Kind::ClusterGroup, name, "admin"));
         futures::future::join_all(gone).await;
     }
     assert_eq!(next(&mut watch).await, [event(Type::Deleted, "old")]);
