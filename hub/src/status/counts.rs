@@ -9,6 +9,16 @@ pub(super) struct Tally {
     pub sync: sync::Status,
     pub health: health::Status,
     pub connection: v1::connection::Status,
+    /// Removals wait for a person.
+    pub awaiting: bool,
+}
+
+/// What clusters come to, together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub clusters: ClusterCounts,
+    /// Clusters where removals wait for a person.
+    pub awaiting: u32,
 }
 
 impl Tally {
@@ -34,12 +44,12 @@ impl Tally {
     }
 }
 
-pub(super) fn add(counts: &mut ClusterCounts, tally: Tally) {
+pub(super) fn add(counts: &mut Counts, tally: Tally) {
     each_field(counts, tally, |field| *field += 1);
 }
 
 /// Takes away what [`add`] added.
-pub(super) fn take(counts: &mut ClusterCounts, tally: Tally) {
+pub(super) fn take(counts: &mut Counts, tally: Tally) {
     each_field(counts, tally, |field| {
         *field = field
             .checked_sub(1)
@@ -47,7 +57,8 @@ pub(super) fn take(counts: &mut ClusterCounts, tally: Tally) {
     });
 }
 
-fn each_field(counts: &mut ClusterCounts, tally: Tally, change: impl Fn(&mut u32)) {
+fn each_field(all: &mut Counts, tally: Tally, change: impl Fn(&mut u32)) {
+    let counts = &mut all.clusters;
     change(&mut counts.total);
     change(match tally.counted() {
         sync::Status::Synced => &mut counts.synced,
@@ -61,6 +72,9 @@ fn each_field(counts: &mut ClusterCounts, tally: Tally, change: impl Fn(&mut u32
     }
     if tally.offline() {
         change(&mut counts.offline);
+    }
+    if tally.awaiting {
+        change(&mut all.awaiting);
     }
 }
 

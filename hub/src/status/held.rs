@@ -51,7 +51,7 @@ pub(super) fn words(name: &str, assignment: &Assignment) -> String {
     let paused = control
         .paused
         .as_ref()
-        .map(|said| format!("paused {}", since(said)));
+        .map(|(said, _)| format!("paused {}", since(said)));
     let mut text = match (pinned, paused) {
         (Some(pinned), None) => {
             format!("{pinned}; {back} goes back to {}", follows(assignment))
@@ -108,13 +108,18 @@ pub(super) fn short(revision: &str) -> &str {
     revision.get(..7).unwrap_or(revision)
 }
 
+fn is_manual(assignment: &Assignment) -> bool {
+    let spec = assignment.resource.spec.as_ref();
+    spec.and_then(|spec| spec.sync.as_ref())
+        .is_some_and(|sync| sync.mode() == v1::sync_mode::Name::Manual)
+}
+
 /// "branch main", or in Manual mode what was released before.
 fn follows(assignment: &Assignment) -> String {
     let spec = assignment.resource.spec.as_ref();
-    let manual = spec
-        .and_then(|spec| spec.sync.as_ref())
-        .is_some_and(|sync| sync.mode() == v1::sync_mode::Name::Manual);
-    if manual && let Some(released) = &assignment.control.released {
+    if is_manual(assignment)
+        && let Some(released) = &assignment.control.released
+    {
         return format!("revision {}", short(&released.revision));
     }
     let r = spec.and_then(|spec| spec.r#ref.clone()).unwrap_or_default();
@@ -129,37 +134,35 @@ fn follows(assignment: &Assignment) -> String {
 }
 
 /// An assignment's status, but for what its clusters say.
-pub(super) fn status(name: &str, assignment: &Assignment) -> v1::AssignmentStatus {
+pub(super) fn status(assignment: &Assignment) -> v1::AssignmentStatus {
     let (state, control) = (&assignment.state, &assignment.control);
     let mut status = v1::AssignmentStatus {
         revision: state.revision.clone(),
         commit: state.commit.clone(),
         message: state.message.clone(),
-        clusters: Some(assignment.counts),
+        clusters: Some(assignment.counts.clusters),
+        awaiting_approval: assignment.counts.awaiting,
         digest: state.digest.map(|d| d.to_string()).unwrap_or_default(),
         objects: state.objects,
-        pinned: None,
-        paused: control.paused.as_ref().map(|said| v1::Pause {
+        pinned: control.pinned.as_ref().map(|(pin, said)| v1::Pin {
+            revision: pin.revision.clone(),
+            by: said.by.clone(),
+            at: Some(timestamp(said.at)),
+        }),
+        paused: control.paused.as_ref().map(|(said, _)| v1::Pause {
             by: said.by.clone(),
             at: Some(timestamp(said.at)),
         }),
         pending: state.pending.clone(),
     };
-    if let Some((pin, said)) = &control.pinned {
-        status.pinned = Some(v1::Pin {
-            revision: pin.revision.clone(),
-            by: said.by.clone(),
-            at: Some(timestamp(said.at)),
-        });
-        status.revision.clone_from(&pin.revision);
-        status.commit.clone_from(&pin.commit);
-        status.digest = pin.digest.to_string();
-        status.objects = pin.objects;
+    if state.pending.is_none() && control.pinned.is_none() {
+        return status;
     }
-    let words = words(name, assignment);
-    if !words.is_empty() {
-        let wrong = if status.message.is_empty() { "" } else { ". " };
-        status.message = format!("{}{wrong}{words}", status.message);
-    }
+    // What clusters are to run now is not what the ref names.
+    let held = control.held(is_manual(assignment));
+    status.revision = held.map_or_else(String::new, |held| held.revision.clone());
+    status.commit = held.and_then(|held| held.commit.clone());
+    status.digest = held.map_or_else(String::new, |held| held.digest.to_string());
+    status.objects = held.map_or(0, |held| held.objects);
     status
 }

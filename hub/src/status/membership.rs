@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_proto::{ClusterName, v1};
 
-use super::counts;
+use super::counts::{self, Counts};
 use super::held::Shown;
 use super::labels::Selector;
 use super::model::{Assignment, Group, Model};
@@ -45,7 +45,7 @@ impl Model {
                             resource,
                             state: AssignmentState::default(),
                             control: Arc::default(),
-                            counts: v1::ClusterCounts::default(),
+                            counts: Counts::default(),
                         },
                     );
                 }
@@ -143,7 +143,7 @@ impl Model {
             selector: Selector::default(),
             members: BTreeSet::new(),
             assignments: Vec::new(),
-            counts: v1::ClusterCounts::default(),
+            counts: Counts::default(),
         });
         group.resource = resource;
         group.selector = selector;

@@ -12,6 +12,7 @@ use lockstep_proto::desired::options_digest;
 use lockstep_proto::{ClusterName, Digest, v1};
 
 use super::changes::Changes;
+use super::counts::Counts;
 use super::labels::{Labels, Selector};
 use super::names::Names;
 use crate::store::{AssignmentState, Control, DesiredRow, JoinTokenRow};
@@ -81,7 +82,7 @@ pub(super) struct Group {
     pub members: BTreeSet<ClusterName>,
     /// Assignments that name it, sorted.
     pub assignments: Vec<Arc<str>>,
-    pub counts: v1::ClusterCounts,
+    pub counts: Counts,
 }
 
 pub(super) struct Repository {
@@ -94,7 +95,7 @@ pub(super) struct Assignment {
     pub resource: Arc<v1::Assignment>,
     pub state: AssignmentState,
     pub control: Arc<Control>,
-    pub counts: v1::ClusterCounts,
+    pub counts: Counts,
 }
 
 pub(super) struct Credential {

@@ -142,7 +142,7 @@ impl Fleet {
     #[must_use]
     pub fn counts(&self) -> v1::ClusterCounts {
         self.read(|model| {
-            let mut all = v1::ClusterCounts::default();
+            let mut all = counts::Counts::default();
             for cluster in model.clusters.values() {
                 let reached = model.reach(&cluster.groups);
                 counts::add(
@@ -150,7 +150,7 @@ impl Fleet {
                     shown::cluster_tally(cluster, &reached, &model.assignments),
                 );
             }
-            all
+            all.clusters
         })
     }
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use lockstep_proto::{ClusterName, v1};
+use lockstep_proto::ClusterName;
 
-use super::counts::{self, Tally};
+use super::counts::{self, Counts, Tally};
 use super::model::{Cluster, Model};
 use super::shown;
 
@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// Adds or takes away all that a cluster counts for, everywhere.
-    pub fn count(&mut self, cluster: &ClusterName, change: fn(&mut v1::ClusterCounts, Tally)) {
+    pub fn count(&mut self, cluster: &ClusterName, change: fn(&mut Counts, Tally)) {
         let Some(places) = self
             .clusters
             .get(cluster)
@@ -89,7 +89,7 @@ impl Model {
         }
     }
 
-    fn counts(&mut self, place: &Place) -> Option<&mut v1::ClusterCounts> {
+    fn counts(&mut self, place: &Place) -> Option<&mut Counts> {
         match place {
             Place::Group(name) => self.groups.get_mut(name).map(|group| &mut group.counts),
             Place::Assignment(name) => self.assignments.get_mut(name).map(|a| &mut a.counts),

@@ -112,17 +112,25 @@ fn speaks_of(seen: &Seen, row: &Row) -> bool {
     seen.target == Some(row.digest) && (seen.options == 0 || seen.options == row.options_digest)
 }
 
+/// Whether removals of a row's assignment wait for a person.
+fn awaits(row: &Row) -> bool {
+    let seen = row.report.as_deref();
+    !row.tombstone && seen.is_some_and(|seen| speaks_of(seen, row) && seen.awaiting_approval > 0)
+}
+
 /// How a cluster counts for an assignment that reaches it.
 pub(super) fn row_tally(
     cluster: &Cluster,
     name: &str,
     assignments: &BTreeMap<Arc<str>, Assignment>,
 ) -> Tally {
-    let Verdict { sync, health } = verdict(cluster.row(name), assignments.get(name));
+    let row = cluster.row(name);
+    let Verdict { sync, health } = verdict(row, assignments.get(name));
     Tally {
         sync,
         health,
         connection: cluster.connection,
+        awaiting: row.is_some_and(awaits),
     }
 }
 
@@ -137,11 +145,13 @@ pub(super) fn cluster_tally(
         sync: sync::Status::Synced,
         health: health::Status::Healthy,
         connection: cluster.connection,
+        awaiting: false,
     };
     for name in all_names(cluster, reached) {
         let Verdict { sync, health } = verdict(cluster.row(name), assignments.get(name));
         whole.sync = worse_sync(whole.sync, sync);
         whole.health = worse_health(whole.health, health);
+        whole.awaiting |= cluster.row(name).is_some_and(awaits);
     }
     whole
 }

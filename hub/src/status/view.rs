@@ -49,7 +49,7 @@ impl Model {
                     api_version,
                     kind: word,
                     status: Some(v1::ClusterGroupStatus {
-                        clusters: Some(group.counts),
+                        clusters: Some(group.counts.clusters),
                     }),
                     ..(*group.resource).clone()
                 })
@@ -68,7 +68,7 @@ impl Model {
                 Any::Assignment(v1::Assignment {
                     api_version,
                     kind: word,
-                    status: Some(held::status(name, assignment)),
+                    status: Some(held::status(assignment)),
                     ..(*assignment.resource).clone()
                 })
             }

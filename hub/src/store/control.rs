@@ -31,6 +31,8 @@ struct Stored {
     order_revision: String,
     #[prost(message, optional, tag = "10")]
     changed: Option<StoredSaid>,
+    #[prost(message, optional, tag = "11")]
+    paused_at: Option<StoredHeld>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -131,7 +133,11 @@ impl Stored {
             released: control.released.as_ref().map(held),
             pinned: pinned.map(|(pin, _)| held(pin)),
             pinned_said: pinned.map(|(_, by)| said(by)),
-            paused: control.paused.as_ref().map(said),
+            paused: control.paused.as_ref().map(|(by, _)| said(by)),
+            paused_at: control
+                .paused
+                .as_ref()
+                .and_then(|(_, at)| at.as_ref().map(held)),
             approved: approved.map_or_else(Vec::new, |(digest, _)| digest.0.to_vec()),
             approved_said: approved.map(|(_, by)| said(by)),
             order_cause: order.map_or(0, |order| order.cause.into()),
@@ -157,7 +163,10 @@ fn read(version: u64, body: &[u8]) -> Result<Control, StoreError> {
             Some(pin) => Some((held(pin)?, said(stored.pinned_said))),
             None => None,
         },
-        paused: stored.paused.map(said_of),
+        paused: match stored.paused {
+            Some(by) => Some((said_of(by), stored.paused_at.map(held).transpose()?)),
+            None => None,
+        },
         approved,
         order: stored.order_said.map(|by| Order {
             cause: order_cause,

@@ -129,13 +129,28 @@ pub struct Control {
     /// What was last released by a person, where mode is Manual.
     pub released: Option<Held>,
     pub pinned: Option<(Held, Said)>,
-    pub paused: Option<Said>,
+    /// With what was wanted when it was paused.
+    pub paused: Option<(Said, Option<Held>)>,
     /// The Bundle whose prune a person has approved.
     pub approved: Option<(Digest, Said)>,
     /// What the last of them asked for.
     pub order: Option<Order>,
     /// Who last changed the spec.
     pub changed: Option<Said>,
+}
+
+impl Control {
+    /// What clusters are to run whatever the ref names: none where they are
+    /// to run that, or nothing yet. `manual`: what the spec says.
+    #[must_use]
+    pub fn held(&self, manual: bool) -> Option<&Held> {
+        let paused = self.paused.as_ref().and_then(|(_, held)| held.as_ref());
+        match &self.pinned {
+            Some((pin, _)) => Some(pin),
+            None if manual => self.released.as_ref(),
+            None => paused,
+        }
+    }
 }
 
 /// A revision that clusters are held to.
