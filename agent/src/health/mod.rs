@@ -44,6 +44,8 @@ pub struct Metadata {
 pub struct Judgement {
     pub health: Status,
     pub message: String,
+    /// It has run to its end, well or badly: a Job, or a Pod.
+    pub ended: bool,
 }
 
 impl Judgement {
@@ -56,6 +58,7 @@ impl Judgement {
         Self {
             health,
             message: message.into(),
+            ended: false,
         }
     }
 
@@ -104,7 +107,20 @@ pub fn judge(group: &str, kind: &str, object: &Subject) -> Judgement {
         ("networking.k8s.io", "Ingress" | "NetworkPolicy") => |_: &Subject| Judgement::healthy(),
         _ => conditions::by_conditions,
     };
-    rule(object)
+    let mut judgement = rule(object);
+    judgement.ended = has_ended(group, kind, &object.status);
+    judgement
+}
+
+/// A Job that completed or failed, a Pod that did.
+fn has_ended(group: &str, kind: &str, status: &Value) -> bool {
+    match (group, kind) {
+        ("", "Pod") => matches!(text(status, "/phase"), "Succeeded" | "Failed"),
+        ("batch", "Job") => ["Complete", "Failed"].into_iter().any(|name| {
+            conditions::find(status, name).is_some_and(|condition| condition.is("True"))
+        }),
+        _ => false,
+    }
 }
 
 /// The worst of many, by the design's order. Unknown is worse than Suspended

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_proto::Digest;
-use lockstep_proto::traits::Traits;
+use lockstep_proto::traits::{Hook, HookDelete, Traits};
 use lockstep_proto::v1::health::Status as Health;
 use tokio::time::Instant;
 
-use crate::health::Judgement;
+use super::run::Run;
+use crate::health::{Judgement, overdue, overdue_at};
 
 /// An object that stayed as we left it for this long is not fought over.
 const PEACE: Duration = Duration::from_secs(600);
@@ -54,6 +55,20 @@ pub struct Item {
     pub drifted: bool,
     /// What went wrong lately; none for nearly every item.
     pub care: Option<Box<Care>>,
+    /// Since when it has not been ready; none where it is.
+    pub since: Option<Instant>,
+    /// Applied for a target, and not ready once since then.
+    pub fresh: bool,
+    /// It has run to its end, well or badly.
+    pub ended: bool,
+    /// Of a hook: its latest run.
+    pub run: Option<Box<Run>>,
+}
+
+/// Good enough for what comes next to begin.
+#[must_use]
+pub fn is_ready(health: Health) -> bool {
+    matches!(health, Health::Healthy | Health::Suspended)
 }
 
 /// Failures and corrections of one object.
@@ -118,6 +133,10 @@ impl Item {
             reason: None,
             drifted: false,
             care: None,
+            since: None,
+            fresh: false,
+            ended: false,
+            run: None,
         }
     }
 
@@ -133,16 +152,52 @@ impl Item {
         self.traits.as_deref().copied().unwrap_or_default()
     }
 
+    /// A hook is run, not kept: whether it is there, and as Git has it, is no
+    /// question of drift.
+    #[must_use]
+    pub fn hook(&self) -> Option<(Hook, HookDelete)> {
+        self.traits.as_deref().and_then(|traits| traits.hook)
+    }
+
+    /// There, and good enough for what comes next to begin.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.presence == Presence::Present && is_ready(self.health)
+    }
+
+    /// How well it is, where nothing may be on its way for longer than `timeout`.
+    #[must_use]
+    pub fn judgement(&self, timeout: Duration, now: Instant) -> Judgement {
+        let judgement = Judgement {
+            health: self.health,
+            message: self.reason.as_deref().unwrap_or("").to_owned(),
+            ended: self.ended,
+        };
+        match self.since {
+            Some(since) => overdue(judgement, since, now, timeout),
+            None => judgement,
+        }
+    }
+
+    /// When it will have been on its way for longer than `timeout`.
+    #[must_use]
+    pub fn overdue_at(&self, timeout: Duration) -> Option<Instant> {
+        overdue_at(self.health, self.since?, timeout)
+    }
+
     /// The content that is wanted has not been applied.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.wanted.is_some() && self.applied != self.wanted
+        self.wanted.is_some() && self.applied != self.wanted && self.hook().is_none()
     }
 
     /// Applied as wanted, but not there (any more).
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        self.wanted.is_some() && !self.is_outdated() && self.presence == Presence::Absent
+        self.wanted.is_some()
+            && self.presence == Presence::Absent
+            && !self.is_outdated()
+            && self.hook().is_none()
     }
 
     /// Applied as wanted, but fields that were ours no longer are: somebody
@@ -154,6 +209,7 @@ impl Item {
             && !self.drifted
             && self.presence == Presence::Present
             && self.seen_owned != self.owned
+            && self.hook().is_none()
     }
 
     /// To be applied, when nothing stands in the way.
@@ -161,6 +217,7 @@ impl Item {
     pub fn is_due(&self) -> bool {
         self.presence != Presence::Going
             && (self.is_outdated() || self.is_missing() || (self.drifted && self.wanted.is_some()))
+            && self.hook().is_none()
     }
 
     /// News that something can or must be done about it.
@@ -168,6 +225,7 @@ impl Item {
     pub fn is_urgent(&self) -> bool {
         self.is_due()
             || self.is_suspect()
+            || self.run.as_ref().is_some_and(|run| run.end.is_none())
             || (self.wanted.is_none() && self.presence == Presence::Absent)
     }
 
@@ -204,6 +262,8 @@ impl Item {
                 };
                 self.health = judgement.health;
                 self.reason = (!judgement.message.is_empty()).then(|| judgement.message.into());
+                self.ended = judgement.ended;
+                self.note_readiness();
                 true
             }
             News::Gone { version } => {
@@ -212,6 +272,8 @@ impl Item {
                 self.presence = Presence::Absent;
                 self.health = Health::Missing;
                 self.reason = None;
+                self.ended = false;
+                self.note_readiness();
                 self.drifted = false;
                 if self.wanted.is_none() {
                     // What we waited for has come to pass.
@@ -241,7 +303,10 @@ impl Item {
                 } else {
                     (Health::Healthy, None)
                 };
+                self.ended = false;
+                self.since = None;
             }
+            self.note_readiness();
         }
         self.drifted = false;
         if let Some(care) = &mut self.care {
@@ -250,6 +315,17 @@ impl Item {
             if care.corrected.is_none() {
                 self.care = None;
             }
+        }
+    }
+
+    /// Once ready, an object holds nothing back any more: if it breaks later,
+    /// that is for reasons of its own.
+    fn note_readiness(&mut self) {
+        if self.is_ready() {
+            self.since = None;
+            self.fresh = false;
+        } else if self.since.is_none() {
+            self.since = Some(Instant::now());
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod item;
 pub mod registry;
+mod run;
 mod shard;
 pub mod store;
 
@@ -26,7 +27,8 @@ use crate::cluster::GroupKind;
 
 pub use shard::OBJECTS as SHARD_SIZE;
 
-pub use item::{Care, Item, News, Presence};
+pub use item::{Care, Item, News, Presence, is_ready};
+pub use run::{End, Run};
 
 /// An object of the cluster: what makes it one, whatever version it is asked in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +117,8 @@ pub struct Inventory {
     /// What is marked as not confirmed has not been stored so yet: nothing may
     /// be changed before it is.
     intending: bool,
+    /// The target that was begun last.
+    begun: Option<Digest>,
     shards: u16,
     dirty: Vec<bool>,
 }
@@ -134,6 +138,7 @@ impl Inventory {
             items: HashMap::new(),
             words: HashSet::new(),
             intending: false,
+            begun: None,
             shards: 1,
             dirty: vec![false],
         }
@@ -261,6 +266,32 @@ impl Inventory {
         self.doubled.clear();
     }
 
+    /// Everything that stands in it is wanted as it is: what else is wanted is
+    /// not for now.
+    pub fn want_applied(&mut self) {
+        for item in self.items.values_mut() {
+            item.wanted = item.applied;
+        }
+        self.unresolved.clear();
+        self.contested.clear();
+        self.doubled.clear();
+        self.aimed = true;
+    }
+
+    /// Notes that the way to `target` is begun, with the next save.
+    pub fn begin(&mut self, target: Digest) {
+        if self.begun != Some(target) {
+            self.begun = Some(target);
+            self.dirty[0] = true;
+        }
+    }
+
+    /// Whether the way to `target` was begun, and none to another since.
+    #[must_use]
+    pub fn has_begun(&self, target: Digest) -> bool {
+        self.begun == Some(target)
+    }
+
     /// Marks what is about to be sent as not confirmed, so that the next save
     /// stores it before anything is sent. True where that changes what is stored.
     pub fn intend(&mut self) -> bool {
@@ -304,8 +335,20 @@ impl Inventory {
             return;
         };
         if item.applied != Some(applied) || item.owned != owned {
+            item.fresh |= item.applied != Some(applied) && !item.is_ready();
             item.applied = Some(applied);
             item.owned = owned;
+            self.touch(id);
+        }
+    }
+
+    /// A hook runs, or has ended.
+    pub fn ran(&mut self, id: &ObjectId, run: Run) {
+        let Some(item) = self.items.get_mut(id) else {
+            return;
+        };
+        if item.run.as_deref() != Some(&run) {
+            item.run = Some(Box::new(run));
             self.touch(id);
         }
     }
@@ -327,6 +370,19 @@ impl Inventory {
 
     /// All that is wanted is applied and nothing else is left.
     pub fn settle(&mut self, digest: Digest, revision: &str, namespace: &str) {
+        // What is not applied of hooks is not missing: a restart must not have
+        // to read the Bundle to know what they are.
+        let hooks = self.items.iter_mut().filter(|(_, item)| {
+            item.hook().is_some() && item.wanted.is_some() && item.applied != item.wanted
+        });
+        let mut changed = Vec::new();
+        for (id, item) in hooks {
+            item.applied = item.wanted;
+            changed.push(id.clone());
+        }
+        for id in &changed {
+            self.touch(id);
+        }
         let settled = Settled {
             digest,
             revision: revision.to_owned(),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::run::RunText;
 use super::{Inventory, Item, ObjectId};
 
 /// Objects of one shard, on average. With the longest names that Kubernetes
@@ -42,6 +43,12 @@ struct Line<'a> {
     /// Its annotations that are ours.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     traits: Map<String, Value>,
+    /// Applied, and not ready once since then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    fresh: bool,
+    /// Of a hook: its latest run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<RunText>,
 }
 
 /// The shard of `shards` that `id` belongs to.
@@ -112,6 +119,8 @@ fn pack(lines: &[(&ObjectId, &Item)]) -> Vec<u8> {
                 .traits
                 .as_deref()
                 .map_or_else(Map::new, Traits::annotations),
+            fresh: item.fresh && item.applied.is_some(),
+            run: item.run.as_deref().map(RunText::write),
         };
         serde_json::to_writer(&mut text, &line).expect("text writes to memory");
         text.push(b'\n');
@@ -141,7 +150,9 @@ pub(super) fn decode(inventory: &mut Inventory, packed: &[u8]) -> Result<(), Str
         // the Bundle.
         let traits = Traits::read(&line.traits).unwrap_or_default();
         let traits = (traits != Traits::default()).then(|| Box::new(traits));
-        let item = Item::stored(api_version, applied, owned, traits);
+        let mut item = Item::stored(api_version, applied, owned, traits);
+        item.fresh = line.fresh;
+        item.run = line.run.and_then(RunText::read).map(Box::new);
         add(inventory, id, item);
     }
     Ok(())

@@ -23,6 +23,7 @@ const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const ITEMS: &str = "items.jsonl.zst";
 const SETTLED: &str = "settled.json";
 const PRUNE_KINDS: &str = "prune-kinds.json";
+const BEGUN: &str = "begun";
 /// Pages stay small: an Inventory of 5,000 objects is a megabyte.
 const PAGE: usize = 16;
 /// Attempts of one save; between them lies what another writer left.
@@ -408,6 +409,9 @@ impl Store {
         if let Some(text) = map.data.get(PRUNE_KINDS) {
             inventory.prune_kinds = serde_json::from_str(text).ok();
         }
+        if let Some(text) = map.data.get(BEGUN) {
+            inventory.begun = text.parse().ok();
+        }
         Ok(())
     }
 
@@ -467,7 +471,8 @@ fn data(inventory: &Inventory) -> Map<String, Value> {
         .prune_kinds
         .as_ref()
         .map(|kinds| json!(kinds).to_string());
-    let parts = [(SETTLED, settled), (PRUNE_KINDS, kinds)];
+    let begun = inventory.begun.map(|digest| digest.to_string());
+    let parts = [(SETTLED, settled), (PRUNE_KINDS, kinds), (BEGUN, begun)];
     let said = parts
         .into_iter()
         .filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
