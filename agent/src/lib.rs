@@ -13,6 +13,7 @@ pub mod config;
 pub mod desired;
 pub mod disk;
 pub mod engine;
+pub mod fields;
 pub mod health;
 pub mod http;
 pub mod identity;
