@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::cluster::ASSIGNMENT_LABEL;
+use crate::fields::Ignored;
 
 /// Set by the server: in an apply they are errors, or would be taken for a
 /// precondition (people commit what `kubectl get -o yaml` prints).
@@ -53,6 +54,36 @@ pub fn body(object: &[u8], namespace: Option<&str>, assignment: &str) -> Result<
     let metadata = serde_json::value::to_raw_value(&metadata).map_err(not_one)?;
     parts.insert("metadata".into(), &metadata);
     serde_json::to_vec(&parts).map(Bytes::from).map_err(not_one)
+}
+
+/// `body`, which [`body()`] made, as it is sent: with the fields that `ignored`
+/// names as `live` holds them, and for no other than `version` of the object.
+/// True where that is not what Git has.
+///
+/// # Errors
+/// In words, where it is not an object.
+pub fn as_found(
+    body: &Bytes,
+    ignored: Option<&Ignored<'_>>,
+    live: Option<&Value>,
+    version: Option<&str>,
+) -> Result<(Bytes, bool), String> {
+    let found = ignored.zip(live);
+    if found.is_none() && version.is_none() {
+        return Ok((body.clone(), false));
+    }
+    let not_one = |error: serde_json::Error| format!("it is not a Kubernetes object: {error}");
+    let body: Value = serde_json::from_slice(body).map_err(not_one)?;
+    let mut sent = match found {
+        Some((ignored, live)) => ignored.as_found(&body, live),
+        None => body.clone(),
+    };
+    let differs = sent != body;
+    if let Some(version) = version {
+        sent["metadata"]["resourceVersion"] = version.into();
+    }
+    let sent = serde_json::to_vec(&sent).map_err(not_one)?;
+    Ok((sent.into(), differs))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod removal;
 pub mod send;
 pub mod share;
 pub mod stage;
+mod tell;
 
 use std::time::Duration;
 

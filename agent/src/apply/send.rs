@@ -14,9 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Target;
 use super::backoff::{backoff, moment};
-use super::body::body;
+use super::body::{as_found, body};
+use super::tell::Wrong;
 use crate::bundle::BundleFile;
-use crate::cluster::{ApiError, Cluster, Resource};
+use crate::cluster::{ApiError, Cluster, Meta, Resource};
 use crate::inventory::ObjectId;
 use crate::inventory::registry::Shared;
 use crate::inventory::store::create_namespace;
@@ -74,6 +75,7 @@ impl Sender<'_> {
     async fn send_one(self, loaded: Loaded) -> Result<(), StepError> {
         let Loaded { id, entry, json } = loaded;
         let wanted = entry.sha256;
+        let mut wrong = None;
         {
             let mut inventory = self.shared.inventory.lock();
             let Some(item) = inventory.get_mut(&id) else {
@@ -83,6 +85,11 @@ impl Sender<'_> {
                 return Ok(());
             }
             if !item.is_outdated() {
+                wrong = Some(if item.is_missing() {
+                    Wrong::Missing
+                } else {
+                    Wrong::Differs
+                });
                 item.correcting(Instant::now());
                 self.cluster.metrics().corrections.inc();
             }
@@ -103,7 +110,19 @@ impl Sender<'_> {
             }
         };
         drop(json);
-        self.apply(&id, &resource, wanted, body).await
+        self.apply(&id, &resource, wanted, body, wrong).await
+    }
+
+    /// Applies what the object holds already, so that all of it is ours.
+    pub(super) async fn take_back(
+        self,
+        id: &ObjectId,
+        resource: &Resource,
+        wanted: Digest,
+        body: Bytes,
+    ) -> Result<(), StepError> {
+        self.apply(id, resource, wanted, body, Some(Wrong::Owner))
+            .await
     }
 
     /// The resource to send to; asks discovery once where it is not known.
@@ -125,19 +144,26 @@ impl Sender<'_> {
         resource: &Resource,
         wanted: Digest,
         body: Bytes,
+        wrong: Option<Wrong>,
     ) -> Result<(), StepError> {
         let path = resource.object(&id.namespace, &id.name);
         let mut tries = 0;
         loop {
             let started = Instant::now();
-            let error = match self.cluster.apply(&path, body.clone()).await {
-                Ok(meta) => {
+            let error = match self.apply_as_found(id, &path, &body).await {
+                Ok((meta, found)) => {
+                    if let Some(wrong) = &wrong {
+                        self.tell_put_back(id, wrong, &meta);
+                    }
                     let watched = observe::is_judged(resource);
                     let mut inventory = self.shared.inventory.lock();
                     if let Some(item) = inventory.get_mut(id) {
                         let (version, owned) = (meta.version(), meta.owned());
                         item.answered(version, owned, meta.is_deleting(), watched);
                         inventory.confirm(id, wanted, owned);
+                        inventory.note_found(id, found);
+                        // A new revision is no correction.
+                        drop(inventory.holds(id, owned));
                     }
                     return Ok(());
                 }
@@ -162,9 +188,34 @@ impl Sender<'_> {
             if error.is_about_the_server() {
                 return Err(error.into());
             }
+            if wrong.is_some() {
+                self.tell_missing(id);
+            }
             self.note(id, &error);
             return Ok(());
         }
+    }
+
+    /// Applies `body` with the fields that are left as they are found. True
+    /// where that is not all that Git has. What is not there yet is made as
+    /// Git has it.
+    async fn apply_as_found(
+        self,
+        id: &ObjectId,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<(Meta, bool), ApiError> {
+        let Some(ignored) = self.ignored(id) else {
+            return Ok((self.cluster.apply(path, body.clone()).await?, false));
+        };
+        let live = self.cluster.get(path).await?;
+        // Somebody who writes in between makes it a conflict, not a loss.
+        let version = live
+            .as_ref()
+            .and_then(|live| live["metadata"]["resourceVersion"].as_str());
+        let sent = as_found(body, Some(&ignored), live.as_ref(), version);
+        let (sent, found) = sent.map_err(ApiError::Malformed)?;
+        Ok((self.cluster.apply(path, sent).await?, found))
     }
 
     fn can_create(self, id: &ObjectId, error: &ApiError) -> bool {

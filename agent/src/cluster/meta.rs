@@ -24,6 +24,9 @@ pub struct Meta {
     pub finalizers: Vec<String>,
     pub labels: Labels,
     pub managed_fields: Vec<ManagedFields>,
+    /// The request made the object.
+    #[serde(skip)]
+    pub created: bool,
 }
 
 /// The one label that we read.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{AsyncBufRead, TryStreamExt as _};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
@@ -168,10 +168,12 @@ impl Cluster {
     /// [`ApiError`], in the server's words where it answered.
     pub async fn apply(&self, path: &str, body: Bytes) -> Result<Meta, ApiError> {
         let uri = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
-        let answer = self
-            .send("apply", Method::PATCH, &uri, METADATA, APPLY, body)
+        let (code, answer) = self
+            .exchange("apply", Method::PATCH, &uri, METADATA, APPLY, body)
             .await?;
-        Ok(parse::<Envelope>(&answer)?.metadata)
+        let mut meta = parse::<Envelope>(&answer)?.metadata;
+        meta.created = code == StatusCode::CREATED;
+        Ok(meta)
     }
 
     /// What [`Cluster::apply`] would make of the object.
@@ -351,6 +353,19 @@ impl Cluster {
         content: &str,
         body: Bytes,
     ) -> Result<Bytes, ApiError> {
+        let sent = self.exchange(verb, method, uri, accept, content, body);
+        Ok(sent.await?.1)
+    }
+
+    async fn exchange(
+        &self,
+        verb: &'static str,
+        method: Method,
+        uri: &str,
+        accept: &str,
+        content: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ApiError> {
         let writes = method != Method::GET;
         let mut request = build(method, uri, accept, content, body)?;
         if writes {
@@ -367,7 +382,8 @@ impl Cluster {
         let _slot = self.slots.acquire().await;
         within(async {
             let response = self.raw(request).await?;
-            collect(response).await
+            let code = response.status();
+            Ok((code, collect(response).await?))
         })
         .await
     }

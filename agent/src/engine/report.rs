@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use lockstep_proto::desired::options_digest;
+use lockstep_proto::v1::drift::Policy;
 use lockstep_proto::v1::health::Status as Health;
 use lockstep_proto::v1::sync::Status as Sync;
 use lockstep_proto::v1::{ApplyOptions, Problem, Report};
@@ -14,7 +15,7 @@ use crate::apply::next::Surroundings;
 use crate::apply::{Goal, Target};
 use crate::cluster::KindMap;
 use crate::health::{severity, worst};
-use crate::inventory::{Inventory, Item, ObjectId, Presence};
+use crate::inventory::{Drift, Inventory, Item, ObjectId, Presence};
 
 /// Problems told one by one; the outbox cuts further to what fits a message.
 const MOST_PROBLEMS: usize = 32;
@@ -118,6 +119,8 @@ struct Tally<'a> {
     inventory: &'a Inventory,
     kinds: &'a KindMap,
     standing: &'a Standing,
+    /// What is done about drift where the object does not say.
+    drift: Policy,
     objects: usize,
     applied: usize,
     drifted: usize,
@@ -143,6 +146,9 @@ impl<'a> Tally<'a> {
             inventory,
             kinds,
             standing,
+            drift: goal
+                .target()
+                .map_or(Policy::Correct, |target| target.policy.drift),
             objects: 0,
             applied: 0,
             drifted: 0,
@@ -212,8 +218,12 @@ impl<'a> Tally<'a> {
         self.objects += 1;
         self.applied += usize::from(!item.is_outdated());
         self.unseen += usize::from(item.presence == Presence::Unseen && !item.is_outdated());
-        self.health.push(item.health);
-        let drifted = item.drifted || item.is_missing();
+        let policy = item.policy(self.drift);
+        let ignored = policy == Policy::Ignore && item.is_missing();
+        if !ignored {
+            self.health.push(item.health);
+        }
+        let drifted = policy != Policy::Ignore && item.is_drifted();
         self.drifted += usize::from(drifted);
         let name = || id.say(&item.api_version);
         if let Some(failure) = item.failure() {
@@ -230,8 +240,9 @@ impl<'a> Tally<'a> {
                 self.add(name(), Sync::Applying, item.health, &words);
             }
         } else if drifted {
-            self.add(name(), Sync::OutOfSync, item.health, &fight(item));
-        } else if severity(item.health) > severity(Health::Healthy)
+            self.add(name(), Sync::OutOfSync, item.health, &differs(item, policy));
+        } else if !ignored
+            && severity(item.health) > severity(Health::Healthy)
             && item.presence != Presence::Unseen
         {
             let words = item.reason.as_deref().unwrap_or("");
@@ -307,8 +318,7 @@ impl<'a> Tally<'a> {
             return (Sync::Applying, self.pruning());
         }
         if self.drifted > 0 {
-            let message = format!("{} objects were changed by somebody else", self.drifted);
-            return (Sync::OutOfSync, message);
+            return (Sync::OutOfSync, self.drifting());
         }
         if self.unseen > 0 {
             let message = format!("{} objects have not been seen yet", self.unseen);
@@ -378,6 +388,20 @@ impl<'a> Tally<'a> {
         message
     }
 
+    /// The first of what differs, and how many there are.
+    fn drifting(&self) -> String {
+        let first = self
+            .problems
+            .iter()
+            .filter(|problem| problem.sync() == Sync::OutOfSync)
+            .min_by(|a, b| a.object.cmp(&b.object));
+        let first = first.map_or_else(String::new, |p| format!("{}: {}", p.object, p.message));
+        match self.drifted {
+            1 => first,
+            drifted => format!("{drifted} objects were changed by somebody else; {first}"),
+        }
+    }
+
     fn removing(&self) -> String {
         match &self.going {
             Some(going) => format!("removing: {} objects left; {going}", self.unwanted),
@@ -409,19 +433,21 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Why an object that differs has not been put back this instant.
-fn fight(item: &Item) -> String {
-    let Some(care) = &item.care else {
-        return "is being put back".to_owned();
+/// How an object differs, and what becomes of it.
+fn differs(item: &Item, policy: Policy) -> String {
+    let words = match &item.drift {
+        Some(drift) => drift.words(),
+        None => Drift::deleted().words(),
     };
-    let by = care.by.as_deref().unwrap_or("somebody");
-    if care.corrections > 1 && care.not_before.is_some() {
-        format!(
-            "{by} has changed it back {} times: waiting before the next correction",
+    if policy == Policy::Report {
+        return format!("{words}; it is left so (drift: Report)");
+    }
+    match &item.care {
+        Some(care) if care.corrections > 1 && care.not_before.is_some() => format!(
+            "{words} again, after {} corrections: waiting before the next",
             care.corrections
-        )
-    } else {
-        format!("changed by {by}; is being put back")
+        ),
+        _ => format!("{words}; it is being put back"),
     }
 }
 

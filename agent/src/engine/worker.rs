@@ -125,7 +125,10 @@ impl Worker {
 
     /// Forgets what was known about the last goal.
     fn begin(&mut self) {
-        self.shared.inventory.lock().aimed = false;
+        let mut inventory = self.shared.inventory.lock();
+        inventory.aimed = false;
+        inventory.iter_mut().for_each(|(_, item)| item.doubt());
+        drop(inventory);
         self.standing = Standing::default();
         self.pace = Pace::default();
         self.file = None;

@@ -21,7 +21,10 @@ pub fn differ(live: &Value, wanted: &Value, shape: &Fields) -> Vec<FieldPath> {
         wanted.as_object().unwrap_or(&nothing),
     );
     let root = FieldPath::default();
-    for key in keys(live, wanted).into_iter().filter(|key| *key != "status") {
+    for key in keys(live, wanted)
+        .into_iter()
+        .filter(|key| *key != "status")
+    {
         let at = root.with(Step::Field(key.to_owned()));
         let below = shape.field(key);
         match (key, live.get(key), wanted.get(key)) {

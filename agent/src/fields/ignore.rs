@@ -7,11 +7,16 @@ use lockstep_proto::v1::IgnoreRule;
 use serde_json::{Map, Value};
 
 use super::managed::{Fields, managers};
-use super::{FieldPath, Step, find_item, item_step, keys_of};
+use super::{FieldPath, Step, find_item, has, item_step, keys_of};
 use crate::cluster::{ASSIGNMENT_LABEL, FIELD_MANAGER};
 
 /// Where an object ends up, and that it is ours, is nobody else's to say.
-const OURS: &[&str] = &["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"];
+const OURS: &[&str] = &[
+    "/apiVersion",
+    "/kind",
+    "/metadata/name",
+    "/metadata/namespace",
+];
 
 /// The rules that speak of one object.
 #[derive(Debug)]
@@ -58,7 +63,13 @@ impl<'a> Ignored<'a> {
         let found = Found::new(live);
         let mut sent = Some(body.clone());
         for pattern in self.patterns(live) {
-            sent = found.put(sent, Some(live), &pattern, Some(&found.shape), Some(&found.ours));
+            sent = found.put(
+                sent,
+                Some(live),
+                &pattern,
+                Some(&found.shape),
+                Some(&found.ours),
+            );
         }
         let mut sent = sent.unwrap_or_else(|| Value::Object(Map::new()));
         restore(&mut sent, body);
@@ -70,24 +81,31 @@ impl<'a> Ignored<'a> {
     pub fn covers(&self, path: &FieldPath, live: &Value) -> bool {
         self.patterns(live).iter().any(|pattern| {
             pattern.len() <= path.0.len()
-                && pattern.iter().zip(&path.0).all(|(part, step)| match (part, step) {
-                    (Part::Name(name), Step::Field(field)) => name == field,
-                    (Part::Name(name), Step::Index(index)) => *name == index.to_string(),
-                    // Which element has that index is not said by its keys.
-                    (Part::Name(name), Step::Item(_) | Step::Value(_)) => {
-                        name.parse::<usize>().is_ok()
-                    }
-                    (Part::Every, step) => !matches!(step, Step::Field(_)),
-                    (Part::Item(keys), Step::Item(other)) => keys == other,
-                    (Part::Item(_), _) => false,
-                })
+                && pattern
+                    .iter()
+                    .zip(&path.0)
+                    .all(|(part, step)| match (part, step) {
+                        (Part::Name(name), Step::Field(field)) => name == field,
+                        (Part::Name(name), Step::Index(index)) => *name == index.to_string(),
+                        // Which element has that index is not said by its keys.
+                        (Part::Name(name), Step::Item(_) | Step::Value(_)) => {
+                            name.parse::<usize>().is_ok()
+                        }
+                        (Part::Every, step) => !matches!(step, Step::Field(_)),
+                        (Part::Item(keys), Step::Item(other)) => keys == other,
+                        (Part::Item(_), _) => false,
+                    })
         })
     }
 
     fn patterns(&self, live: &Value) -> Vec<Vec<Part>> {
         let pointers = self.rules.iter().flat_map(|rule| &rule.json_pointers);
         let mut patterns: Vec<_> = pointers.filter_map(|text| pointer(text)).collect();
-        if self.rules.iter().any(|rule| !rule.field_managers.is_empty()) {
+        if self
+            .rules
+            .iter()
+            .any(|rule| !rule.field_managers.is_empty())
+        {
             for manager in managers(live) {
                 let mut ignored = self.rules.iter().flat_map(|rule| &rule.field_managers);
                 if manager.name != FIELD_MANAGER && ignored.any(|name| *name == manager.name) {
@@ -137,7 +155,9 @@ fn restore(sent: &mut Value, body: &Value) {
     if let Some(label) = label
         && let Some(metadata) = sent["metadata"].as_object_mut()
     {
-        let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
+        let labels = metadata
+            .entry("labels")
+            .or_insert_with(|| Value::Object(Map::new()));
         if let Some(labels) = labels.as_object_mut() {
             labels.insert(ASSIGNMENT_LABEL.to_owned(), label);
         }
@@ -275,10 +295,7 @@ fn said(element: &Value, named: &[(String, String)]) -> Vec<(String, String)> {
 /// say may be a default.
 fn agrees(element: &Value, named: &[(String, String)]) -> bool {
     let said = said(element, named);
-    !said.is_empty()
-        && said.iter().all(|(key, value)| {
-            element.get(key).is_some_and(|other| other.to_string() == *value)
-        })
+    !said.is_empty() && said.iter().all(|(key, value)| has(element, key, value))
 }
 
 /// The element of `live` that is the same one.
@@ -333,12 +350,7 @@ fn take(
 }
 
 /// Of a list that several write, what Git lists and what is ours.
-fn take_list(
-    body: &[Value],
-    live: &[Value],
-    shape: &Fields,
-    ours: Option<&Fields>,
-) -> Vec<Value> {
+fn take_list(body: &[Value], live: &[Value], shape: &Fields, ours: Option<&Fields>) -> Vec<Value> {
     let mut out = Vec::new();
     let keys = shape.item_keys();
     for element in live {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{FieldPath, Step};
+use super::{FieldPath, Step, has};
 
 /// A set of fields, as a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,11 +129,7 @@ impl Fields {
     pub fn item(&self, element: &Value) -> Option<&Self> {
         self.children.iter().find_map(|(step, below)| {
             let Step::Item(keys) = step else { return None };
-            let is = keys.iter().all(|(key, value)| {
-                element
-                    .get(key)
-                    .is_some_and(|other| other.to_string() == *value)
-            });
+            let is = keys.iter().all(|(key, value)| has(element, key, value));
             is.then_some(below)
         })
     }
@@ -147,7 +143,9 @@ fn step(key: &str) -> Option<Step> {
         "i" => rest.parse().ok().map(Step::Index),
         "k" => {
             let keys: BTreeMap<String, Value> = serde_json::from_str(rest).ok()?;
-            let keys = keys.into_iter().map(|(key, value)| (key, value.to_string()));
+            let keys = keys
+                .into_iter()
+                .map(|(key, value)| (key, value.to_string()));
             Some(Step::Item(keys.collect()))
         }
         _ => None,

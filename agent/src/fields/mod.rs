@@ -98,14 +98,16 @@ fn item_step(element: &Value, keys: &[String]) -> Step {
     Step::Item(known.collect())
 }
 
+/// Whether `element` has `value`, as JSON, in field `key`.
+fn has(element: &Value, key: &str, value: &str) -> bool {
+    let own = element.get(key).map(Value::to_string);
+    own.is_some_and(|own| own == value)
+}
+
 /// The element of `list` that is the one that `keys` name: those of them that
 /// are not said may be defaults.
 fn find_item(list: &[Value], keys: &[(String, String)]) -> Option<usize> {
-    let is = |element: &Value, (key, value): &(String, String)| {
-        element
-            .get(key)
-            .is_some_and(|other| other.to_string() == *value)
-    };
+    let is = |element: &Value, (key, value): &(String, String)| has(element, key, value);
     let all = |element: &&Value| keys.iter().all(|key| is(element, key));
     if keys.is_empty() || list.iter().filter(all).count() != 1 {
         return None;

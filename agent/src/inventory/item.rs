@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use lockstep_proto::Digest;
 use lockstep_proto::traits::{Hook, HookDelete, Traits};
+use lockstep_proto::v1::drift::Policy;
 use lockstep_proto::v1::health::Status as Health;
 use tokio::time::Instant;
 
+use super::drift::{Drift, NOT_PROVED};
 use super::run::Run;
 use crate::health::{Judgement, overdue, overdue_at};
 
@@ -51,8 +53,14 @@ pub struct Item {
     pub seen_owned: u64,
     pub health: Health,
     pub reason: Option<Box<str>>,
-    /// Proved to differ from what was applied, and not corrected yet.
-    pub drifted: bool,
+    /// Our fields, as a proof found them that it holds what is wanted.
+    pub proved: u64,
+    /// What was applied has fields as they were found, not as Git has them.
+    pub found: bool,
+    /// Fingerprint of the drift that the history was told of; zero for none.
+    pub told: u64,
+    /// Proved to differ from what was applied, and not put right yet.
+    pub drift: Option<Box<Drift>>,
     /// What went wrong lately; none for nearly every item.
     pub care: Option<Box<Care>>,
     /// Since when it has not been ready; none where it is.
@@ -81,8 +89,6 @@ pub struct Care {
     pub not_before: Option<Instant>,
     pub corrections: u32,
     pub corrected: Option<Instant>,
-    /// Who changed what we corrected.
-    pub by: Option<Box<str>>,
 }
 
 /// What a watch says of an object.
@@ -131,7 +137,10 @@ impl Item {
             seen_owned: 0,
             health: Health::Unknown,
             reason: None,
-            drifted: false,
+            proved: NOT_PROVED,
+            found: false,
+            told: 0,
+            drift: None,
             care: None,
             since: None,
             fresh: false,
@@ -201,29 +210,37 @@ impl Item {
     }
 
     /// Applied as wanted, but fields that were ours no longer are: somebody
-    /// changed them, unless a dry run proves otherwise.
+    /// changed them, unless a dry run proves otherwise. And what holds fields
+    /// as they were found may be wanted as Git has it by now.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
         self.wanted.is_some()
             && !self.is_outdated()
-            && !self.drifted
+            && self.drift.is_none()
             && self.presence == Presence::Present
-            && self.seen_owned != self.owned
             && self.hook().is_none()
+            && self.seen_owned != self.proved
+            && (self.found || self.seen_owned != self.owned)
+    }
+
+    /// Applied as wanted, and not so any more.
+    #[must_use]
+    pub fn is_drifted(&self) -> bool {
+        self.wanted.is_some() && (self.drift.is_some() || self.is_missing())
     }
 
     /// To be applied, when nothing stands in the way.
     #[must_use]
-    pub fn is_due(&self) -> bool {
+    pub fn is_due(&self, policy: Policy) -> bool {
         self.presence != Presence::Going
-            && (self.is_outdated() || self.is_missing() || (self.drifted && self.wanted.is_some()))
+            && (self.is_outdated() || (policy == Policy::Correct && self.is_drifted()))
             && self.hook().is_none()
     }
 
     /// News that something can or must be done about it.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
-        self.is_due()
+        self.is_due(Policy::Correct)
             || self.is_suspect()
             || self.run.as_ref().is_some_and(|run| run.end.is_none())
             || (self.wanted.is_none() && self.presence == Presence::Absent)
@@ -274,7 +291,7 @@ impl Item {
                 self.reason = None;
                 self.ended = false;
                 self.note_readiness();
-                self.drifted = false;
+                self.drift.take_if(|drift| !drift.deleted);
                 if self.wanted.is_none() {
                     // What we waited for has come to pass.
                     self.care = None;
@@ -308,7 +325,6 @@ impl Item {
             }
             self.note_readiness();
         }
-        self.drifted = false;
         if let Some(care) = &mut self.care {
             care.failure = None;
             care.attempts = 0;
@@ -326,6 +342,19 @@ impl Item {
             self.fresh = false;
         } else if self.since.is_none() {
             self.since = Some(Instant::now());
+        }
+    }
+
+    /// Takes what a read of it said, unless newer news came meanwhile.
+    pub fn seen(&mut self, version: u64, owned: u64, going: bool) {
+        if version >= self.version {
+            self.version = version;
+            self.seen_owned = owned;
+            self.presence = if going {
+                Presence::Going
+            } else {
+                Presence::Present
+            };
         }
     }
 
@@ -390,13 +419,14 @@ mod tests {
     fn fields_taken_from_us_are_suspect_and_a_missing_object_is_due() {
         let mut item = item();
         item.hear(there(5, 7));
-        assert!(!item.is_due() && !item.is_suspect());
+        assert!(!item.is_due(Policy::Correct) && !item.is_suspect());
         item.hear(there(6, 8));
-        assert!(item.is_suspect() && !item.is_due());
+        assert!(item.is_suspect() && !item.is_due(Policy::Correct));
         item.hear(News::Gone { version: 7 });
-        assert!(item.is_missing() && item.is_due() && !item.is_suspect());
+        assert!(item.is_missing() && !item.is_suspect());
+        assert!(item.is_due(Policy::Correct) && !item.is_due(Policy::Report));
         item.presence = Presence::Going;
-        assert!(!item.is_due(), "it has to be gone first");
+        assert!(!item.is_due(Policy::Correct), "it has to be gone first");
     }
 
     #[tokio::test(start_paused = true)]

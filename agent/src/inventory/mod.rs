@@ -8,6 +8,7 @@
 //! marked as not confirmed, and leaves it only after it is known to be gone or
 //! somebody else's. Nothing here does I/O but `store`.
 
+mod drift;
 mod item;
 pub mod registry;
 mod run;
@@ -21,12 +22,14 @@ use std::sync::Arc;
 use lockstep_proto::Digest;
 use lockstep_proto::bundle::ObjectKey;
 use lockstep_proto::traits::Traits;
+use tokio::time::Instant;
 
 use crate::bundle::{Asked, Listed};
 use crate::cluster::GroupKind;
 
 pub use shard::OBJECTS as SHARD_SIZE;
 
+pub use drift::{Drift, Look};
 pub use item::{Care, Item, News, Presence, is_ready};
 pub use run::{End, Run};
 
@@ -351,6 +354,40 @@ impl Inventory {
             item.run = Some(Box::new(run));
             self.touch(id);
         }
+    }
+
+    /// What was applied has fields as they were found, or has none such.
+    pub fn note_found(&mut self, id: &ObjectId, found: bool) {
+        let changed = self.items.get_mut(id).is_some_and(|item| {
+            let was = std::mem::replace(&mut item.found, found);
+            was != found
+        });
+        if changed {
+            self.touch(id);
+        }
+    }
+
+    /// The object differs from what was applied, as of `version`. True where
+    /// that is news for the history.
+    pub fn differs(&mut self, id: &ObjectId, drift: Drift, version: u64, now: Instant) -> bool {
+        let left = drift.left;
+        let item = self.items.get_mut(id);
+        let news = item.is_some_and(|item| item.differs(drift, version, now));
+        // What is put back at once need not be remembered.
+        if news && left {
+            self.touch(id);
+        }
+        news
+    }
+
+    /// The object holds what is wanted, and our fields of it are `owned`. The
+    /// drift that ended with that, if the history was told of one.
+    pub fn holds(&mut self, id: &ObjectId, owned: u64) -> Option<Drift> {
+        let ended = self.items.get_mut(id)?.holds(owned)?;
+        if ended.left {
+            self.touch(id);
+        }
+        Some(ended)
     }
 
     /// The object is gone, or not ours any more.

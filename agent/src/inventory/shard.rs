@@ -40,6 +40,12 @@ struct Line<'a> {
     /// Fingerprint of our fields after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owned: Option<String>,
+    /// It holds ignored fields as they were found.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    found: bool,
+    /// Fingerprint of the drift that the history was told of, where it is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told: Option<String>,
     /// Its annotations that are ours.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     traits: Map<String, Value>,
@@ -115,6 +121,9 @@ fn pack(lines: &[(&ObjectId, &Item)]) -> Vec<u8> {
             name: (&*id.name).into(),
             applied: item.applied.map(|digest| hex::encode(digest.0)),
             owned: item.applied.map(|_| format!("{:016x}", item.owned)),
+            found: item.found,
+            told: (item.told != 0 && item.drift.as_ref().is_none_or(|drift| drift.left))
+                .then(|| format!("{:016x}", item.told)),
             traits: item
                 .traits
                 .as_deref()
@@ -153,6 +162,11 @@ pub(super) fn decode(inventory: &mut Inventory, packed: &[u8]) -> Result<(), Str
         let mut item = Item::stored(api_version, applied, owned, traits);
         item.fresh = line.fresh;
         item.run = line.run.and_then(RunText::read).map(Box::new);
+        item.found = line.found;
+        let told = line
+            .told
+            .and_then(|text| u64::from_str_radix(&text, 16).ok());
+        item.told = told.unwrap_or(0);
         add(inventory, id, item);
     }
     Ok(())

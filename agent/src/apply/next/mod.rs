@@ -14,7 +14,8 @@ use super::Goal;
 use super::fate::{Blocked, Fate, Fates};
 use super::stage::{Stage, stage};
 use crate::cluster::{GroupKind, KindMap};
-use crate::inventory::{Inventory, Item, ObjectId, Presence};
+use crate::inventory::{Inventory, Item, Look, ObjectId, Presence};
+use lockstep_proto::v1::drift::Policy;
 use lockstep_proto::v1::health::Status as Health;
 
 /// What to do now.
@@ -181,20 +182,23 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
     let mut unwanted = Vec::new();
     let mut open = false;
     let mut unstored = false;
+    let default = goal
+        .target()
+        .map_or(Policy::Correct, |target| target.policy.drift);
     for (id, item) in inventory.iter() {
         if item.wanted.is_none() {
             unwanted.push((id, item));
             continue;
         }
-        open |= item.is_outdated() || item.is_missing();
-        let rests = item.rests_until(now);
-        if item.is_suspect() {
-            // A truce keeps us from correcting it, not from knowing.
-            match rests.filter(|_| item.failure().is_some()) {
-                Some(then) => wake.at(Some(then)),
-                None => suspects.push(id.clone()),
-            }
-        } else if item.is_due() {
+        let policy = item.policy(default);
+        open |= item.is_outdated() || (policy == Policy::Correct && item.is_missing());
+        match item.look(policy, now) {
+            Look::Now => suspects.push(id.clone()),
+            Look::At(then) => wake.at(Some(then)),
+            Look::No => {}
+        }
+        if item.is_due(policy) {
+            let rests = item.rests_until(now);
             if rests.is_some() {
                 wake.at(rests);
             } else if around.waits_for(id).is_none() {

@@ -5,7 +5,7 @@ use crate::apply::Policy;
 use crate::apply::Target;
 use crate::apply::share::Share;
 use crate::health::Judgement;
-use crate::inventory::News;
+use crate::inventory::{Drift, News};
 use lockstep_proto::Digest;
 use lockstep_proto::v1::ApplyOptions;
 
@@ -233,7 +233,9 @@ fn drift_is_proved_even_during_a_truce_and_corrected_after_it() {
     }
     let goal = target(true);
     assert_eq!(names(&step(&goal, &inventory)), ["a"]);
-    inventory.get_mut(&a).unwrap().drifted = true;
+    let item = inventory.get_mut(&a).unwrap();
+    let drift = Drift::in_fields(vec![".data.key".into()], None);
+    item.differs(drift, item.version, Instant::now());
     assert!(matches!(step(&goal, &inventory), Step::Rest(Some(_))));
     inventory.get_mut(&a).unwrap().care = None;
     assert!(matches!(step(&goal, &inventory), Step::Send(..)));
