@@ -184,3 +184,32 @@ async fn file_repositories_are_refused_unless_the_hub_allows_them() -> Result<()
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_documentation_are_taken() -> Result<()> {
+    let world = World::start().await?;
+    let cli = world.cli()?;
+    let credential = ["credential", "create", "shop-git", "--username", "deploy"];
+    cli.run_with_input(
+        &[&credential[..], &["--password-stdin"]].concat(),
+        "password",
+    )
+    .await?
+    .ok()?;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples");
+    let said = cli.run(&["apply", "-f", folder]).await?.ok()?;
+    for name in ["repository/shop", "assignment/shop", "assignment/payments"] {
+        ensure!(said.contains(&format!("{name} created")), "{said}");
+    }
+    // The Assignment that the words about resources show.
+    let words =
+        std::fs::read_to_string(std::path::Path::new(folder).with_file_name("resources.md"))?;
+    let yaml = words
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|y| y.split("```").next());
+    cli.apply(yaml.unwrap_or_default()).await?;
+    let shop = cli.get("assignment", "shop").await?;
+    ensure!(shop["spec"]["sync"]["mode"] == "Manual", "{shop}");
+    Ok(())
+}
