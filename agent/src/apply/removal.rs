@@ -251,7 +251,7 @@ fn note_going(id: &ObjectId, item: &mut Item, meta: &Meta) {
         metadata: crate::health::Metadata {
             deletion_timestamp: meta.deletion_timestamp.clone(),
             finalizers: meta.finalizers.clone(),
-            generation: None,
+            ..crate::health::Metadata::default()
         },
         ..Subject::default()
     };

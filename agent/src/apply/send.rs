@@ -155,8 +155,8 @@ impl Sender<'_> {
                     if let Some(wrong) = &wrong {
                         self.tell_put_back(id, wrong, &meta);
                     }
-                    let watched = observe::is_judged(resource);
                     let mut inventory = self.shared.inventory.lock();
+                    let watched = observe::is_judged_by(resource, &inventory.rules);
                     if let Some(item) = inventory.get_mut(id) {
                         let (version, owned) = (meta.version(), meta.owned());
                         item.answered(version, owned, meta.is_deleting(), watched);

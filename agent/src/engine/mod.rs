@@ -31,6 +31,7 @@ use crate::bundle::BundleSource;
 use crate::caps::Caps;
 use crate::cluster::Cluster;
 use crate::desired::{Desired, DesiredWatch};
+use crate::health::Rules;
 use crate::inventory::registry::Registry;
 use crate::inventory::store::{self, Store};
 use crate::inventory::{Inventory, SHARD_SIZE};
@@ -234,6 +235,11 @@ impl Engine {
         let shared = registry
             .get(name)
             .unwrap_or_else(|| registry.add(Inventory::new(name)));
+        if let Some(target) = goal.target() {
+            let before = Arc::clone(&shared.inventory.lock().rules);
+            let rules = Rules::read(&target.policy.health, &before);
+            self.around.observer.judge_by(&shared, rules);
+        }
         let mut inventory = shared.inventory.lock();
         inventory.pursued = true;
         inventory.aimed = false;

@@ -1,7 +1,9 @@
 //! Rules for the built-in kinds that run nothing themselves.
 
+use serde_json::Value;
+
 use super::conditions::find;
-use super::{Judgement, Subject, int, list, text};
+use super::{Class, Judgement, Status, Subject, int, list, text};
 
 pub(super) fn service(object: &Subject) -> Judgement {
     let waits = text(&object.spec, "/type") == "LoadBalancer"
@@ -14,14 +16,58 @@ pub(super) fn service(object: &Subject) -> Judgement {
 }
 
 pub(super) fn volume_claim(object: &Subject) -> Judgement {
-    match text(&object.status, "/phase") {
-        "Bound" => Judgement::healthy(),
-        "Lost" => Judgement::degraded(format!(
-            "its volume {} is lost",
-            text(&object.spec, "/volumeName")
-        )),
-        _ => Judgement::progressing("not bound to a volume yet"),
+    let (spec, status) = (&object.spec, &object.status);
+    match text(status, "/phase") {
+        "Bound" => return resized(status),
+        "Lost" => {
+            return Judgement::degraded(format!(
+                "its volume {} is lost",
+                text(spec, "/volumeName")
+            ));
+        }
+        _ => {}
     }
+    if let Some(node) = &object.metadata.annotations.selected_node {
+        return Judgement::progressing(format!("waits for a volume on node {node}"));
+    }
+    match (text(spec, "/volumeName"), object.class) {
+        ("", Class::WaitForFirstConsumer) => {
+            Judgement::new(Status::Healthy, "waits for its first consumer")
+        }
+        ("", Class::Missing) => Judgement::progressing(match storage_class(object) {
+            None => "names no storage class, and the cluster has no default one".to_owned(),
+            Some(class) => format!("there is no storage class {class}"),
+        }),
+        ("", _) => Judgement::progressing("not bound to a volume yet"),
+        (volume, _) => Judgement::progressing(format!("not bound to volume {volume} yet")),
+    }
+}
+
+/// What became of a wish for more room, or for another class of attributes.
+fn resized(status: &Value) -> Judgement {
+    let refused = status
+        .pointer("/allocatedResourceStatuses/storage")
+        .and_then(Value::as_str)
+        .filter(|state| state.ends_with("Infeasible"));
+    if let Some(state) = refused {
+        return Judgement::degraded(format!("its volume cannot be resized: {state}"));
+    }
+    if text(status, "/modifyVolumeStatus/status") == "Infeasible" {
+        let class = text(
+            status,
+            "/modifyVolumeStatus/targetVolumeAttributesClassName",
+        );
+        return Judgement::degraded(format!(
+            "its volume cannot take the attributes of class {class}"
+        ));
+    }
+    Judgement::healthy()
+}
+
+/// The class that a claim names; none where it leaves that to the cluster.
+pub(super) fn storage_class(object: &Subject) -> Option<&str> {
+    let annotated = object.metadata.annotations.storage_class.as_deref();
+    annotated.or_else(|| object.spec.pointer("/storageClassName")?.as_str())
 }
 
 pub(super) fn volume(object: &Subject) -> Judgement {

@@ -10,6 +10,7 @@
 mod builtin;
 mod conditions;
 mod overdue;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod workloads;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use overdue::{overdue, overdue_at};
+pub use rules::Rules;
 
 /// What is read of an object to judge it. Everything else of it is skipped
 /// while parsing, so that a watch of many large objects stays cheap.
@@ -28,6 +30,20 @@ pub struct Subject {
     pub metadata: Metadata,
     pub spec: Value,
     pub status: Value,
+    /// Of a claim: what is known of its class. Not part of the object.
+    #[serde(skip)]
+    pub class: Class,
+}
+
+/// How the StorageClass of a PersistentVolumeClaim binds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    #[default]
+    Unknown,
+    /// There is none of that name.
+    Missing,
+    Immediate,
+    WaitForFirstConsumer,
 }
 
 /// The part of an object's metadata that health depends on.
@@ -37,6 +53,19 @@ pub struct Metadata {
     pub generation: Option<i64>,
     pub deletion_timestamp: Option<String>,
     pub finalizers: Vec<String>,
+    pub annotations: Annotations,
+}
+
+/// The annotations that health depends on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// A pod that uses the claim has been given a node.
+    #[serde(rename = "volume.kubernetes.io/selected-node")]
+    pub selected_node: Option<String>,
+    /// The name of a claim's class before `spec.storageClassName`.
+    #[serde(rename = "volume.beta.kubernetes.io/storage-class")]
+    pub storage_class: Option<String>,
 }
 
 /// A word and the reason for it; Healthy needs none.
@@ -72,6 +101,23 @@ impl Judgement {
 
     fn suspended(message: impl Into<String>) -> Self {
         Self::new(Status::Suspended, message)
+    }
+}
+
+/// Of a claim that is not bound yet, the name of the class that says whether
+/// that is as it should be: `Some(None)` is the cluster's default. None where
+/// the class does not matter.
+#[must_use]
+pub fn waits_for_class(group: &str, kind: &str, object: &Subject) -> Option<Option<String>> {
+    let pending = (group, kind) == ("", "PersistentVolumeClaim")
+        && !matches!(text(&object.status, "/phase"), "Bound" | "Lost")
+        && text(&object.spec, "/volumeName").is_empty()
+        && object.metadata.annotations.selected_node.is_none()
+        && object.metadata.deletion_timestamp.is_none();
+    match builtin::storage_class(object) {
+        // It waits for a volume that somebody makes by hand.
+        Some("") => None,
+        class => pending.then(|| class.map(str::to_owned)),
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::bundle::{Asked, Listed};
 use crate::cluster::GroupKind;
+use crate::health::Rules;
 
 pub use shard::OBJECTS as SHARD_SIZE;
 
@@ -107,6 +108,8 @@ pub struct Inventory {
     /// A worker has a goal for it.
     pub pursued: bool,
     pub settled: Option<Settled>,
+    /// How the Assignment wants kinds judged that nobody else knows.
+    pub rules: Arc<Rules>,
     /// Kinds that may be removed although that takes other things along; a
     /// tombstone does not say it. None where nobody has said so far.
     pub prune_kinds: Option<Vec<String>>,
@@ -134,6 +137,7 @@ impl Inventory {
             aimed: false,
             pursued: false,
             settled: None,
+            rules: Arc::default(),
             prune_kinds: None,
             unresolved: Vec::new(),
             contested: BTreeMap::new(),

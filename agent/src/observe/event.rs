@@ -3,24 +3,27 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::is_judged;
 use crate::cluster::{ApiError, Envelope, Meta, Refusal, Resource};
-use crate::health::{Judgement, Subject, judge};
+use crate::health::{Class, Judgement, Rules, Subject, judge, waits_for_class};
 use crate::inventory::News;
 
 /// What one line says.
 #[derive(Debug)]
-pub(super) enum Event {
-    Object {
-        namespace: String,
-        name: String,
-        /// The Assignment that the object's label names.
-        assignment: Option<String>,
-        news: News,
-    },
+pub(super) enum Event<'a> {
+    Object(Box<Seen<'a>>),
     Bookmark {
         /// All that existed has been said.
         complete: bool,
     },
+}
+
+/// An object, as a watch or a list shows it.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    pub meta: Meta,
+    /// Its JSON; none where it was deleted.
+    object: Option<&'a [u8]>,
 }
 
 #[derive(Deserialize)]
@@ -51,30 +54,19 @@ struct Annotations {
     initial_events_end: Option<String>,
 }
 
-/// Reads one line of a watch of `resource`; `judged` as it was opened.
+/// Reads one line of a watch, and the version that it stands for.
 ///
 /// # Errors
 /// What the server said in an ERROR event, or that the line makes no sense.
-pub(super) fn read(
-    line: &[u8],
-    resource: &Resource,
-    judged: bool,
-) -> Result<(Event, String), ApiError> {
+pub(super) fn read(line: &[u8]) -> Result<(Event<'_>, String), ApiError> {
     let line: Line<'_> = parse(line)?;
     let object = line.object.get().as_bytes();
     match line.kind {
-        "ADDED" | "MODIFIED" => {
+        "ADDED" | "MODIFIED" | "DELETED" => {
             let meta = parse::<Envelope>(object)?.metadata;
             let version = meta.resource_version.clone();
-            Ok((there(object, meta, resource, judged)?, version))
-        }
-        "DELETED" => {
-            let meta = parse::<Envelope>(object)?.metadata;
-            let news = News::Gone {
-                version: meta.version(),
-            };
-            let version = meta.resource_version.clone();
-            Ok((about(meta, news), version))
+            let object = (line.kind != "DELETED").then_some(object);
+            Ok((Event::Object(Box::new(Seen { meta, object })), version))
         }
         "BOOKMARK" => {
             let meta = parse::<Bookmark>(object)?.metadata;
@@ -96,14 +88,12 @@ pub(super) fn read(
 ///
 /// # Errors
 /// Where it makes no sense.
-pub(super) fn listed(
-    object: &RawValue,
-    resource: &Resource,
-    judged: bool,
-) -> Result<Event, ApiError> {
+pub(super) fn listed(object: &RawValue) -> Result<Box<Seen<'_>>, ApiError> {
     let object = object.get().as_bytes();
-    let meta = parse::<Envelope>(object)?.metadata;
-    there(object, meta, resource, judged)
+    Ok(Box::new(Seen {
+        meta: parse::<Envelope>(object)?.metadata,
+        object: Some(object),
+    }))
 }
 
 #[derive(Deserialize)]
@@ -111,28 +101,47 @@ struct Code {
     code: u16,
 }
 
-fn there(object: &[u8], meta: Meta, resource: &Resource, judged: bool) -> Result<Event, ApiError> {
-    let judgement = if judged || meta.is_deleting() {
-        let subject: Subject = parse(object)?;
-        judge(&resource.group, &resource.kind, &subject)
-    } else {
-        Judgement::healthy()
-    };
-    let news = News::There {
-        version: meta.version(),
-        owned: meta.owned(),
-        going: meta.is_deleting(),
-        judgement,
-    };
-    Ok(about(meta, news))
-}
+impl Seen<'_> {
+    /// What [`waits_for_class`] says of it.
+    pub(super) fn waits_for_class(&self, resource: &Resource) -> Option<Option<String>> {
+        let subject: Subject = serde_json::from_slice(self.object?).ok()?;
+        waits_for_class(&resource.group, &resource.kind, &subject)
+    }
 
-fn about(meta: Meta, news: News) -> Event {
-    Event::Object {
-        namespace: meta.namespace,
-        name: meta.name,
-        assignment: meta.labels.assignment,
-        news,
+    /// What it means for whoever holds it, judged by `rules` and, where they
+    /// say nothing of the kind, by what everybody knows.
+    ///
+    /// # Errors
+    /// Where it is no object of Kubernetes.
+    pub(super) fn news(
+        &self,
+        resource: &Resource,
+        rules: &Rules,
+        class: Class,
+    ) -> Result<News, ApiError> {
+        let meta = &self.meta;
+        let Some(object) = self.object else {
+            return Ok(News::Gone {
+                version: meta.version(),
+            });
+        };
+        let (group, kind) = (&*resource.group, &*resource.kind);
+        let rule = rules.find(group, kind).filter(|_| !meta.is_deleting());
+        let judgement = if let Some(rule) = rule {
+            rule.judge(&parse(object)?)
+        } else if is_judged(resource) || meta.is_deleting() {
+            let mut subject: Subject = parse(object)?;
+            subject.class = class;
+            judge(group, kind, &subject)
+        } else {
+            Judgement::healthy()
+        };
+        Ok(News::There {
+            version: meta.version(),
+            owned: meta.owned(),
+            going: meta.is_deleting(),
+            judgement,
+        })
     }
 }
 
@@ -143,24 +152,24 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_proto::v1::HealthRule;
     use lockstep_proto::v1::health::Status;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn deployments() -> Resource {
+    fn resource(group: &str, kind: &str, status: bool) -> Resource {
         Resource {
-            group: "apps".into(),
+            group: group.into(),
             version: "v1".into(),
-            kind: "Deployment".into(),
-            plural: "deployments".into(),
+            kind: kind.into(),
+            plural: "x".into(),
             namespaced: true,
-            status: true,
+            status,
             watchable: true,
         }
     }
 
-    fn event(kind: &str, object: &serde_json::Value) -> Result<(Event, String), ApiError> {
-        let line = json!({"type": kind, "object": object}).to_string();
-        read(line.as_bytes(), &deployments(), true)
+    fn line(kind: &str, object: &Value) -> String {
+        json!({"type": kind, "object": object}).to_string()
     }
 
     #[test]
@@ -169,23 +178,21 @@ mod tests {
             "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "12",
                 "labels": {"lockstep.dev/assignment": "shop"}, "generation": 1},
             "spec": {"replicas": 1}, "status": {"observedGeneration": 1}});
-        let (
-            Event::Object {
-                namespace,
-                name,
-                assignment,
-                news,
-            },
-            version,
-        ) = event("MODIFIED", &object).unwrap()
-        else {
+        let line = line("MODIFIED", &object);
+        let (Event::Object(seen), version) = read(line.as_bytes()).unwrap() else {
             panic!("not about an object");
         };
-        assert_eq!((&*namespace, &*name, &*version), ("shop", "web", "12"));
-        assert_eq!(assignment.as_deref(), Some("shop"));
+        let meta = &seen.meta;
+        assert_eq!(
+            (&*meta.namespace, &*meta.name, &*version),
+            ("shop", "web", "12")
+        );
+        assert_eq!(meta.labels.assignment.as_deref(), Some("shop"));
+        let deployments = resource("apps", "Deployment", true);
+        let news = seen.news(&deployments, &Rules::default(), Class::Unknown);
         let News::There {
             version, judgement, ..
-        } = news
+        } = news.unwrap()
         else {
             panic!("not there");
         };
@@ -193,15 +200,60 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_of_the_assignment_wins_over_ours_and_a_deletion_over_both() {
+        let rule = HealthRule {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            healthy: "object.data.ready == 'yes'".into(),
+            ..HealthRule::default()
+        };
+        let plain = HealthRule {
+            group: String::new(),
+            kind: "ConfigMap".into(),
+            ..rule.clone()
+        };
+        let rules = Rules::read(&[rule, plain], &Rules::default());
+        let health = |resource: &Resource, object: &Value, rules: &Rules| {
+            let line = line("ADDED", object);
+            let (Event::Object(seen), _) = read(line.as_bytes()).unwrap() else {
+                panic!("not about an object");
+            };
+            match seen.news(resource, rules, Class::Unknown).unwrap() {
+                News::There { judgement, .. } => judgement.health,
+                News::Gone { .. } => Status::Missing,
+            }
+        };
+        let ready = json!({"metadata": {"name": "a"}, "data": {"ready": "yes"}});
+        let not = json!({"metadata": {"name": "a"}, "data": {"ready": "no"}});
+        let going = json!({"metadata": {"name": "a", "deletionTimestamp": "t"},
+            "data": {"ready": "yes"}});
+        for kind in [
+            resource("apps", "Deployment", true),
+            resource("", "ConfigMap", false),
+        ] {
+            assert_eq!(health(&kind, &ready, &rules), Status::Healthy);
+            assert_eq!(health(&kind, &not, &rules), Status::Progressing);
+            assert_eq!(health(&kind, &going, &rules), Status::Progressing);
+        }
+        let none = Rules::default();
+        assert_eq!(
+            health(&resource("", "ConfigMap", false), &not, &none),
+            Status::Healthy
+        );
+    }
+
+    #[test]
     fn the_end_of_the_first_list_and_an_old_version_are_understood() {
         let end = json!({"kind": "Deployment", "metadata": {"resourceVersion": "40",
             "annotations": {"k8s.io/initial-events-end": "true"}}});
-        let (event_read, version) = event("BOOKMARK", &end).unwrap();
+        let text = line("BOOKMARK", &end);
+        let (event_read, version) = read(text.as_bytes()).unwrap();
         assert!(matches!(event_read, Event::Bookmark { complete: true }));
         assert_eq!(version, "40");
         let expired =
             json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
-        assert!(event("ERROR", &expired).unwrap_err().is_expired());
-        assert!(event("SURPRISE", &json!({})).is_err());
+        let error = read(line("ERROR", &expired).as_bytes()).unwrap_err();
+        assert!(error.is_expired());
+        assert!(read(line("SURPRISE", &json!({})).as_bytes()).is_err());
     }
 }

@@ -4,8 +4,10 @@
 //! In come the kinds of all Inventories; out go news, written into the items
 //! that they concern. Kinds whose health is that they exist are watched by
 //! metadata alone; of the others status and spec are read, judged, and dropped
-//! at once. Nothing here changes the cluster.
+//! at once. Where an Assignment has a rule of its own for a kind, the whole
+//! object is read. Nothing here changes the cluster.
 
+mod classes;
 mod event;
 mod watch;
 
@@ -20,7 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::{Cluster, GroupKind, Resource};
-use crate::inventory::registry::Registry;
+use crate::health::Rules;
+use crate::inventory::Presence;
+use crate::inventory::registry::{Registry, Shared};
+use classes::Classes;
+use lockstep_proto::v1::health::Status as Health;
 
 /// A watch that is down for longer makes what we say of its objects old news.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -40,6 +46,19 @@ pub fn is_judged(resource: &Resource) -> bool {
     // A custom resource may have a status without having the subresource.
     own || (resource.status && !EXISTING_IS_ENOUGH.contains(&kind))
         || matches!(kind.0, "apps" | "batch")
+}
+
+/// [`is_judged`], for an Assignment that may have a rule of its own.
+#[must_use]
+pub fn is_judged_by(resource: &Resource, rules: &Rules) -> bool {
+    is_judged(resource) || rules.find(&resource.group, &resource.kind).is_some()
+}
+
+/// Whether any Assignment has a rule of its own for the kind.
+fn is_ruled(registry: &Registry, kind: &GroupKind) -> bool {
+    let all = registry.all().into_iter();
+    all.map(|shared| Arc::clone(&shared.inventory.lock().rules))
+        .any(|rules| rules.find(&kind.group, &kind.kind).is_some())
 }
 
 /// The state of one watch.
@@ -63,6 +82,7 @@ pub struct Observer {
     running: Mutex<HashMap<GroupKind, Running>>,
     /// The server knows no streamed lists (before Kubernetes 1.32).
     lists: Arc<AtomicBool>,
+    classes: Arc<Classes>,
 }
 
 impl Observer {
@@ -74,6 +94,7 @@ impl Observer {
         cancel: CancellationToken,
     ) -> Self {
         Self {
+            classes: Arc::new(Classes::new(cluster.clone())),
             cluster,
             registry,
             tracker,
@@ -101,6 +122,35 @@ impl Observer {
             running
                 .entry(kind)
                 .or_insert_with_key(|kind| self.start(kind));
+        }
+    }
+
+    /// From now on `shared` is judged by `rules`: what they judge in another
+    /// way than before is looked at again, at once and not with its next event.
+    pub fn judge_by(&self, shared: &Shared, rules: Rules) {
+        let mut inventory = shared.inventory.lock();
+        let differ = inventory.rules.differ(&rules);
+        if differ.is_empty() {
+            return;
+        }
+        inventory.rules = Arc::new(rules);
+        let mut kinds = HashSet::new();
+        for (id, item) in inventory.iter_mut() {
+            let key = (Box::from(&*id.kind.group), Box::from(&*id.kind.kind));
+            if differ.contains(&key) && item.presence == Presence::Present {
+                // What the old rules said of it is not what is asked now.
+                item.health = Health::Progressing;
+                item.reason = Some("is being judged by its new rule".into());
+                kinds.insert(id.kind.clone());
+            }
+        }
+        drop(inventory);
+        let mut running = self.running.lock();
+        for kind in kinds {
+            if let Some(watch) = running.get_mut(&kind) {
+                watch.cancel.cancel();
+                *watch = self.start(&kind);
+            }
         }
     }
 
@@ -135,6 +185,7 @@ impl Observer {
             kind: kind.clone(),
             state: Arc::clone(&state),
             lists: Arc::clone(&self.lists),
+            classes: Arc::clone(&self.classes),
         };
         let until = cancel.clone();
         self.tracker.spawn(async move {

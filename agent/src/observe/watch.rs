@@ -12,9 +12,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::event::{self, Event};
-use super::{PATIENCE, State, is_judged};
+use super::classes::Classes;
+use super::event::{self, Event, Seen};
+use super::{PATIENCE, State, is_judged, is_ruled};
 use crate::cluster::{ApiError, Cluster, GroupKind, Resource};
+use crate::health::Class;
 use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::{Inventory, News, ObjectId};
 
@@ -44,6 +46,7 @@ pub(super) struct Watch {
     pub kind: GroupKind,
     pub state: Arc<Mutex<State>>,
     pub lists: Arc<AtomicBool>,
+    pub classes: Arc<Classes>,
 }
 
 /// Where a watch goes on.
@@ -51,6 +54,9 @@ pub(super) struct Watch {
 struct Place {
     /// Resource version of the last event; none before the first list.
     version: Option<String>,
+    /// Something was judged without knowing all that it takes, and no event
+    /// will tell of that: the next watch begins with a list.
+    again: bool,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +84,12 @@ impl Watch {
             let started = Instant::now();
             let ended = self.once(&mut place).await;
             match ended {
-                Ok(()) if started.elapsed() >= LIVED => failures = 0,
+                Ok(()) if started.elapsed() >= LIVED => {
+                    failures = 0;
+                    if place.again {
+                        place = Place::default();
+                    }
+                }
                 Err(ref error) if error.is_expired() => {
                     place = Place::default();
                     failures += 1;
@@ -107,14 +118,14 @@ impl Watch {
     /// One watch from opening to end.
     async fn once(&self, place: &mut Place) -> Result<(), ApiError> {
         let resource = self.resource().await?;
-        let judged = is_judged(&resource);
+        let whole = is_judged(&resource) || is_ruled(&self.registry, &self.kind);
         if !resource.watchable {
             self.trust_what_cannot_be_watched();
             return std::future::pending().await;
         }
         let newest = self.newest();
         if place.version.is_none() && self.lists.load(Ordering::Relaxed) {
-            place.version = Some(self.list(&resource, judged).await?);
+            place.version = Some(self.list(&resource, whole, &mut place.again).await?);
         }
         let lifetime = rand::random_range(LIFETIME);
         let collection = resource.collection("");
@@ -125,7 +136,7 @@ impl Watch {
         let uri = format!(
             "{collection}?watch=true&allowWatchBookmarks=true&timeoutSeconds={lifetime}&{SELECTOR}&{from}"
         );
-        let mut lines = match self.cluster.watch(&uri, !judged).await {
+        let mut lines = match self.cluster.watch(&uri, !whole).await {
             Err(error) if error.is_kind_gone() => {
                 // With the kind went every object of it.
                 self.sweep(&HashSet::new(), u64::MAX);
@@ -151,7 +162,7 @@ impl Watch {
             if !more {
                 return Ok(());
             }
-            let (event, version) = event::read(&buffer, &resource, judged)?;
+            let (event, version) = event::read(&buffer)?;
             match event {
                 Event::Bookmark { complete } => {
                     if complete && let Some(seen) = first.take() {
@@ -166,7 +177,10 @@ impl Watch {
                         self.sweep(&seen, version);
                     }
                 }
-                event => self.tell(event, first.as_mut()),
+                Event::Object(seen) => {
+                    let class = self.class(&seen, &resource, &mut place.again).await;
+                    self.tell(&seen, &resource, class, first.as_mut())?;
+                }
             }
             // Until the first list is complete there is no place to go on from.
             if first.is_none() {
@@ -188,18 +202,25 @@ impl Watch {
     }
 
     /// For servers that cannot stream a list: page by page.
-    async fn list(&self, resource: &Resource, judged: bool) -> Result<String, ApiError> {
+    async fn list(
+        &self,
+        resource: &Resource,
+        whole: bool,
+        again: &mut bool,
+    ) -> Result<String, ApiError> {
         let collection = resource.collection("");
         let mut token = String::new();
         let mut seen = HashSet::new();
         loop {
             let more = if token.is_empty() { "" } else { "&continue=" };
             let uri = format!("{collection}?{SELECTOR}&limit={PAGE}{more}{token}");
-            let page = self.cluster.raw_page(&uri, !judged).await?;
+            let page = self.cluster.raw_page(&uri, !whole).await?;
             let page: Page<'_> = serde_json::from_slice(&page)
                 .map_err(|error| ApiError::Malformed(error.to_string()))?;
             for object in page.items {
-                self.tell(event::listed(object, resource, judged)?, Some(&mut seen));
+                let object = event::listed(object)?;
+                let class = self.class(&object, resource, again).await;
+                self.tell(&object, resource, class, Some(&mut seen))?;
             }
             if page.metadata.token.is_empty() {
                 let version = page.metadata.resource_version;
@@ -210,37 +231,53 @@ impl Watch {
         }
     }
 
+    /// How the class of a claim binds, where the claim's health is a matter of
+    /// that.
+    async fn class(&self, seen: &Seen<'_>, resource: &Resource, again: &mut bool) -> Class {
+        if *self.kind.kind != *"PersistentVolumeClaim" {
+            return Class::Unknown;
+        }
+        let Some(name) = seen.waits_for_class(resource) else {
+            return Class::Unknown;
+        };
+        let class = self.classes.get(name.as_deref()).await;
+        *again |= matches!(class, Class::Missing | Class::Unknown);
+        class
+    }
+
     /// Brings the news to the Inventories that hold the object. One that is
     /// labelled for another Assignment than the one that holds it was taken by
     /// somebody: its owner hears of it all the same.
-    fn tell(&self, event: Event, seen: Option<&mut HashSet<ObjectId>>) {
-        let Event::Object {
-            namespace,
-            name,
-            assignment,
-            news,
-        } = event
-        else {
-            return;
-        };
+    fn tell(
+        &self,
+        object: &Seen<'_>,
+        resource: &Resource,
+        class: Class,
+        seen: Option<&mut HashSet<ObjectId>>,
+    ) -> Result<(), ApiError> {
+        let meta = &object.meta;
         let id = ObjectId {
             kind: self.kind.clone(),
-            namespace: namespace.into(),
-            name: name.into(),
+            namespace: meta.namespace.as_str().into(),
+            name: meta.name.as_str().into(),
         };
-        let labelled = assignment.and_then(|name| self.registry.get(&name));
+        let holds = |shared: &Arc<Shared>| shared.inventory.lock().contains(&id);
+        let labelled = meta.labels.assignment.as_deref();
         let holder = labelled
-            .filter(|shared| shared.inventory.lock().contains(&id))
-            .or_else(|| {
-                let mut all = self.registry.all().into_iter();
-                all.find(|shared| shared.inventory.lock().contains(&id))
-            });
-        if let Some(shared) = holder {
-            hear(&shared, &id, news);
-            if let Some(seen) = seen {
-                seen.insert(id);
-            }
+            .and_then(|name| self.registry.get(name))
+            .filter(holds)
+            .or_else(|| self.registry.all().into_iter().find(holds));
+        let Some(shared) = holder else {
+            return Ok(());
+        };
+        // Judged outside the lock: an expression takes its time.
+        let rules = Arc::clone(&shared.inventory.lock().rules);
+        let news = object.news(resource, &rules, class)?;
+        hear(&shared, &id, news);
+        if let Some(seen) = seen {
+            seen.insert(id);
         }
+        Ok(())
     }
 
     /// A list is complete: what it did not show up to `version` is not there.

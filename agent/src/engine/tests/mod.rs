@@ -4,6 +4,7 @@
 mod crashes;
 mod fake;
 mod faults;
+mod judging;
 mod owners;
 mod story;
 mod world;
