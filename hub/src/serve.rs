@@ -21,7 +21,7 @@ use crate::enrol::{Enrol, JoinTokens};
 use crate::git::{Git, GitOptions, Limits};
 use crate::metrics::Metrics;
 use crate::pki::Pki;
-use crate::rollout::{self, Content};
+use crate::rollout::{self, Content, Release};
 use crate::status::{Fleet, FleetOptions};
 use crate::store::Store;
 use crate::transport::{Certificates, CountCalls, Listener};
@@ -159,7 +159,8 @@ async fn start_rooms(
     };
     let git = Git::start(mirrors, fleet.clone(), &work.tracker, work.cancel.clone()).await?;
     let content = Content::new(fleet.store().clone(), git, metrics.clone());
-    let rollout = rollout::run(fleet.clone(), content, work.cancel.clone());
+    let release = Release::new(fleet.clone(), content);
+    let rollout = rollout::run(release.clone(), work.cancel.clone());
     work.room("rollout", rollout);
     let dispatch = Dispatch::start(
         fleet.clone(),
@@ -173,7 +174,12 @@ async fn start_rooms(
         join_tokens: JoinTokens::new(fleet.clone(), pki.clone()),
         credentials: ground.credentials.clone(),
     };
-    let api = Api::server(fleet.clone(), Arc::new(mint), work.cancel.clone());
+    let api = Api::server(
+        fleet.clone(),
+        Arc::new(mint),
+        Arc::new(release),
+        work.cancel.clone(),
+    );
     let routes = Routes::new(dispatch.service())
         .add_service(Enrol::server(fleet.clone(), pki.clone(), metrics.clone()))
         .add_service(ground.auth.guard(api));

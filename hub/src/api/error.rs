@@ -2,6 +2,8 @@
 
 use tonic::Status;
 
+use crate::git::GitError;
+use crate::rollout::{OrderError, Trouble};
 use crate::status::{ApplyError, DeleteError};
 use crate::store::StoreError;
 
@@ -38,6 +40,39 @@ impl From<StoreError> for Status {
                 tracing::error!(%error, "a call failed in the store");
                 Self::internal(message)
             }
+        }
+    }
+}
+
+impl From<OrderError> for Status {
+    fn from(error: OrderError) -> Self {
+        let message = bounded(error.to_string());
+        match error {
+            OrderError::NoAssignment(_) | OrderError::NoRevision(_) => Self::not_found(message),
+            OrderError::Refused(_) => Self::failed_precondition(message),
+            OrderError::Overtaken(_) => Self::aborted(message),
+            OrderError::Trouble(trouble) => trouble.into(),
+            OrderError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Trouble> for Status {
+    fn from(trouble: Trouble) -> Self {
+        let message = bounded(trouble.to_string());
+        match trouble {
+            Trouble::Git(GitError::NoSuchRef { .. }) => Self::not_found(message),
+            Trouble::Git(
+                GitError::NotFetched { .. }
+                | GitError::Unreachable { .. }
+                | GitError::Gone { .. }
+                | GitError::Mirror { .. },
+            ) => Self::unavailable(message),
+            Trouble::Git(
+                GitError::EmptyRef | GitError::NoSuchPath { .. } | GitError::Tree { .. },
+            )
+            | Trouble::Render { .. } => Self::failed_precondition(message),
+            Trouble::Store(error) => error.into(),
         }
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::auth::Subject;
+use crate::rollout::Orders;
 use crate::status::{Filter, Fleet, Selector, kind_word};
 use error::{invalid, no_such};
 
@@ -32,6 +33,8 @@ const MAX_REQUEST: usize = 16 << 20;
 const MAX_WATCHES: usize = 512;
 /// Names in one request.
 const MAX_NAMES: usize = 5_000;
+/// Of the name of a revision: a branch's may be this long.
+const MAX_REVISION: usize = 255;
 
 /// What makes secrets, and alone ever sees them.
 pub trait Secrets: Send + Sync + 'static {
@@ -50,6 +53,7 @@ pub trait Secrets: Send + Sync + 'static {
 pub struct Api {
     fleet: Fleet,
     secrets: Arc<dyn Secrets>,
+    orders: Arc<dyn Orders>,
     watches: Arc<Semaphore>,
     cancel: CancellationToken,
 }
@@ -59,11 +63,13 @@ impl Api {
     pub fn server(
         fleet: Fleet,
         secrets: Arc<dyn Secrets>,
+        orders: Arc<dyn Orders>,
         cancel: CancellationToken,
     ) -> FleetServiceServer<Self> {
         let api = Self {
             fleet,
             secrets,
+            orders,
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
             cancel,
         };
@@ -184,31 +190,68 @@ impl FleetService for Api {
         Ok(Response::new(v1::RefreshResponse {}))
     }
 
-    async fn sync(&self, _request: Request<v1::SyncRequest>) -> Answer<v1::ControlResponse> {
-        Err(Status::unimplemented("sync"))
+    async fn sync(&self, request: Request<v1::SyncRequest>) -> Answer<v1::ControlResponse> {
+        let by = subject(&request);
+        let request = request.into_inner();
+        let (assignment, revision) = (name(&request.assignment)?, named(&request.revision)?);
+        let answer = self.orders.sync(assignment, revision, &by).await?;
+        Ok(Response::new(answer))
     }
 
-    async fn rollback(
-        &self,
-        _request: Request<v1::RollbackRequest>,
-    ) -> Answer<v1::ControlResponse> {
-        Err(Status::unimplemented("rollback"))
+    async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Answer<v1::ControlResponse> {
+        let by = subject(&request);
+        let request = request.into_inner();
+        let (assignment, revision) = (name(&request.assignment)?, named(&request.revision)?);
+        let answer = self.orders.rollback(assignment, revision, &by).await?;
+        Ok(Response::new(answer))
     }
 
-    async fn pause(&self, _request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
-        Err(Status::unimplemented("pause"))
+    async fn pause(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
+        let by = subject(&request);
+        let answer = self.orders.pause(name(&request.get_ref().assignment)?, &by);
+        Ok(Response::new(answer.await?))
     }
 
-    async fn resume(&self, _request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
-        Err(Status::unimplemented("resume"))
+    async fn resume(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
+        let by = subject(&request);
+        let answer = self
+            .orders
+            .resume(name(&request.get_ref().assignment)?, &by);
+        Ok(Response::new(answer.await?))
     }
 
-    async fn approve(&self, _request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
-        Err(Status::unimplemented("approve"))
+    async fn approve(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
+        let by = subject(&request);
+        let answer = self
+            .orders
+            .approve(name(&request.get_ref().assignment)?, &by);
+        Ok(Response::new(answer.await?))
     }
 
-    async fn history(&self, _request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
-        Err(Status::unimplemented("history"))
+    async fn history(&self, request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
+        let request = request.into_inner();
+        let assignment = name(&request.assignment)?;
+        let limit = page::size(request.page_size);
+        let after = page::read_history(&request.page_token)?;
+        let cluster = (!request.cluster.is_empty()).then_some(&*request.cluster);
+        let first = after.is_none();
+        let page = self
+            .fleet
+            .history(assignment, cluster, after, limit)
+            .await?;
+        // What is gone still has a history for a while.
+        if page.items.is_empty() && first {
+            if !self.fleet.exists(Kind::Assignment, assignment) {
+                return Err(no_such("Assignment", assignment));
+            }
+            if let Some(cluster) = cluster.filter(|name| !self.fleet.exists(Kind::Cluster, name)) {
+                return Err(no_such("Cluster", cluster));
+            }
+        }
+        Ok(Response::new(v1::HistoryResponse {
+            items: page.items,
+            next_page_token: page.next.map(|at| page::history(&at)).unwrap_or_default(),
+        }))
     }
 
     type DiffStream = Events<v1::DiffResponse>;
@@ -279,6 +322,16 @@ fn kind(number: i32) -> Result<Kind, Status> {
 fn name(text: &str) -> Result<&str, Status> {
     if text.is_empty() {
         return Err(invalid("name: is missing"));
+    }
+    Ok(text)
+}
+
+/// A revision in a request; it may be empty.
+fn named(text: &str) -> Result<&str, Status> {
+    if text.len() > MAX_REVISION {
+        return Err(invalid(format!(
+            "revision: is longer than {MAX_REVISION} bytes"
+        )));
     }
     Ok(text)
 }

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::error::invalid;
 use crate::status::{StatusPage, StatusQuery};
+use crate::store::HistoryAt;
 
 const DEFAULT_SIZE: u32 = 500;
 const MAX_SIZE: u32 = 5_000;
@@ -48,6 +49,33 @@ pub(super) fn read_name(token: &str) -> Result<Option<String>, Status> {
     let name = BASE64.decode(token).ok();
     let name = name.and_then(|bytes| String::from_utf8(bytes).ok());
     name.map(Some)
+        .ok_or_else(|| invalid("page_token: is none that this hub gave: begin without one"))
+}
+
+/// The token of the page of a history that begins after `at`.
+pub(super) fn history(at: &HistoryAt) -> String {
+    let source = if at.is_event { "e" } else { "r" };
+    name(&format!("{}/{}/{source}/{}", at.at, at.cluster, at.number))
+}
+
+/// Where a page of a history begins; none for the first.
+pub(super) fn read_history(token: &str) -> Result<Option<HistoryAt>, Status> {
+    let Some(text) = read_name(token)? else {
+        return Ok(None);
+    };
+    let read = || {
+        let [at, cluster, source, number] = text.split('/').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        Some(HistoryAt {
+            at: at.parse().ok()?,
+            cluster: cluster.to_owned(),
+            is_event: source == "e",
+            number: number.parse().ok()?,
+        })
+    };
+    read()
+        .map(Some)
         .ok_or_else(|| invalid("page_token: is none that this hub gave: begin without one"))
 }
 

@@ -8,6 +8,9 @@ use lockstep_proto::v1::resource::Resource as Any;
 use tonic::Code;
 
 use super::*;
+use crate::git::{GitError, Resolved, SourceTree};
+use crate::metrics::Metrics;
+use crate::rollout::{Content, Release, Source};
 use crate::status::fixture::{
     World, assignment, cluster, name as cluster_name, repository, shop, well,
 };
@@ -30,10 +33,54 @@ impl Secrets for NoSecrets {
     }
 }
 
+/// Nothing is ever fetched.
+#[derive(Clone)]
+struct NoGit;
+
+impl Source for NoGit {
+    async fn resolve(
+        &self,
+        repository: &str,
+        _: &v1::GitRef,
+        _: &str,
+    ) -> Result<Resolved, GitError> {
+        let repository = repository.to_owned();
+        Err(GitError::NotFetched { repository })
+    }
+
+    async fn resolve_any(
+        &self,
+        repository: &str,
+        text: &str,
+        _: &str,
+    ) -> Result<Resolved, GitError> {
+        Err(GitError::NoSuchRef {
+            repository: repository.to_owned(),
+            cause: format!("commit {text} does not exist"),
+        })
+    }
+
+    async fn look_now(&self, repository: &str) -> Result<(), GitError> {
+        Err(GitError::Unreachable {
+            repository: repository.to_owned(),
+            cause: "there is no Git in this test".to_owned(),
+        })
+    }
+
+    async fn read_tree(&self, repository: &str, _: &str) -> Result<SourceTree, GitError> {
+        let repository = repository.to_owned();
+        Err(GitError::Gone { repository })
+    }
+}
+
 fn api(world: &World) -> Api {
     Api {
         fleet: world.fleet.clone(),
         secrets: Arc::new(NoSecrets),
+        orders: Arc::new(Release::new(
+            world.fleet.clone(),
+            Content::new(world.fleet.store().clone(), NoGit, Metrics::new()),
+        )),
         watches: Arc::new(Semaphore::new(2)),
         cancel: CancellationToken::new(),
     }

@@ -70,6 +70,28 @@ impl<S: Source> Content<S> {
         Ok(resolved.await?)
     }
 
+    /// The commit and the tree that `text` and the path of `spec` name: any
+    /// commit of the repository, a branch or a tag. May take a fetch.
+    ///
+    /// # Errors
+    /// [`Trouble::Git`].
+    pub async fn resolve_any(
+        &self,
+        spec: &v1::AssignmentSpec,
+        text: &str,
+    ) -> Result<Resolved, Trouble> {
+        let resolved = self.source.resolve_any(&spec.repository, text, &spec.path);
+        Ok(resolved.await?)
+    }
+
+    /// Waits for a look at the remote of `spec` that begins now.
+    ///
+    /// # Errors
+    /// [`Trouble::Git`].
+    pub async fn look_now(&self, spec: &v1::AssignmentSpec) -> Result<(), Trouble> {
+        Ok(self.source.look_now(&spec.repository).await?)
+    }
+
     /// The Bundle of a tree, and how many objects it has: rendered before, or
     /// rendered and stored now.
     ///

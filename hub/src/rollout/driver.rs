@@ -10,9 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Source;
-use super::content::Content;
 use super::release::{Outcome, Release};
-use crate::status::Fleet;
 
 /// The first wait after a failure, doubled by each further one up to the last.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -20,10 +18,10 @@ const LAST_WAIT: Duration = Duration::from_secs(300);
 
 /// Releases what Assignments name to their clusters, until `cancel`. A fleet
 /// that was just loaded has them all marked.
-pub async fn run<S: Source>(fleet: Fleet, content: Content<S>, cancel: CancellationToken) {
-    let dirty = fleet.dirty_assignments().clone();
+pub async fn run<S: Source>(release: Release<S>, cancel: CancellationToken) {
+    let dirty = release.fleet.dirty_assignments().clone();
     let mut driver = Driver {
-        release: Release { fleet, content },
+        release,
         looks: JoinSet::new(),
         at_work: HashMap::new(),
         names: HashMap::new(),

@@ -11,6 +11,9 @@
 mod content;
 mod driver;
 mod options;
+mod orders;
+mod past;
+mod pending;
 mod plan;
 mod release;
 mod source;
@@ -19,4 +22,6 @@ mod tests;
 
 pub use content::{Content, Trouble};
 pub use driver::run;
+pub use orders::{OrderError, Orders};
+pub use release::Release;
 pub use source::Source;

@@ -7,6 +7,13 @@ use crate::status::poll_seconds;
 /// The largest share of an Inventory that one revision may prune unasked.
 const MAX_PRUNE: &str = "20%";
 
+/// Whether a person says when a new revision goes to the clusters.
+#[must_use]
+pub fn is_manual(spec: &v1::AssignmentSpec) -> bool {
+    let sync = spec.sync.as_ref();
+    sync.is_some_and(|sync| sync.mode() == v1::sync_mode::Name::Manual)
+}
+
 /// The options that `spec` gives to the agents.
 #[must_use]
 pub fn apply_options(spec: &v1::AssignmentSpec) -> v1::ApplyOptions {

@@ -7,12 +7,14 @@
 //! the Assignment. An Assignment that is missing never gets here, and one that
 //! does not render has no newer target: neither can remove anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lockstep_proto::v1::history_entry::Cause;
 use lockstep_proto::{ClusterName, Digest, v1};
 
-use crate::store::{Change, DesiredChange, DesiredRow};
+use super::options::is_manual;
+use crate::store::{Because, Change, Control, DesiredChange, DesiredRow, Held, Said};
 
 /// What the clusters of an Assignment should run.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,255 +22,228 @@ pub struct Target {
     pub digest: Digest,
     pub revision: Arc<str>,
     pub options: Arc<v1::ApplyOptions>,
+    pub commit: Option<v1::CommitInfo>,
+}
+
+/// What is to become of the clusters of an Assignment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// They run this.
+    Run(Target),
+    /// Nothing has ever rendered or been released: nobody is given anything.
+    Nothing,
+    /// What they run stays as it is, and nothing of it is changed.
+    Pause,
+}
+
+/// What people want of an Assignment: its spec and what they said beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    pub spec: &'a v1::AssignmentSpec,
+    /// What the spec gives to the agents.
+    pub options: &'a v1::ApplyOptions,
+    pub control: &'a Control,
+}
+
+impl Wish<'_> {
+    /// Whether what the ref names has to wait for a person.
+    pub fn is_held(self) -> bool {
+        self.control.pinned.is_some() || self.control.paused.is_some() || is_manual(self.spec)
+    }
+
+    /// What clusters are to run when the ref names `newest`: none where
+    /// nothing has rendered for what the spec says now.
+    pub fn wanted(self, newest: Option<&Held>) -> Wanted {
+        if self.control.paused.is_some() {
+            return Wanted::Pause;
+        }
+        let held = if self.is_held() {
+            self.control.held(is_manual(self.spec))
+        } else {
+            newest
+        };
+        let Some(held) = held else {
+            return Wanted::Nothing;
+        };
+        let approved = self.control.approved.as_ref();
+        Wanted::Run(Target {
+            digest: held.digest,
+            revision: held.revision.as_str().into(),
+            options: Arc::new(v1::ApplyOptions {
+                namespace: held.namespace.clone(),
+                prune_approved: approved.is_some_and(|(digest, _)| *digest == held.digest),
+                ..self.options.clone()
+            }),
+            commit: held.commit.clone(),
+        })
+    }
+
+    /// What has to be said of an Assignment that was given what its ref named
+    /// and now waits for a person: that what its clusters run was released.
+    /// And an approval ends with the Bundle that it was given to. None where
+    /// all is said.
+    pub fn settled(self, newest: Option<&Held>, standing: &[DesiredRow]) -> Option<Control> {
+        let mut control = self.control.clone();
+        if is_manual(self.spec) && control.released.is_none() {
+            control.released = common(standing, newest);
+        }
+        if let (Some((digest, _)), Wanted::Run(target)) = (&control.approved, self.wanted(newest))
+            && *digest != target.digest
+        {
+            control.approved = None;
+        }
+        (control != *self.control).then_some(control)
+    }
+}
+
+/// What most of the clusters run.
+fn common(standing: &[DesiredRow], newest: Option<&Held>) -> Option<Held> {
+    let mut rows: Vec<&DesiredRow> = standing.iter().filter(|row| !row.tombstone).collect();
+    rows.sort_by_key(|row| row.digest);
+    let most = rows
+        .chunk_by(|a, b| a.digest == b.digest)
+        .max_by_key(|chunk| chunk.len())?;
+    let row = most.first()?;
+    let known = newest.filter(|newest| newest.digest == row.digest);
+    Some(Held {
+        revision: row.revision.to_string(),
+        tree: known.map_or_else(String::new, |known| known.tree.clone()),
+        digest: row.digest,
+        objects: known.map_or(0, |known| known.objects),
+        commit: known.and_then(|known| known.commit.clone()),
+        namespace: row.options.namespace.clone(),
+    })
+}
+
+/// Why clusters get what they get, for the history.
+#[derive(Debug, Clone, Copy)]
+pub struct Reasons<'a> {
+    pub control: &'a Control,
+    /// The spec is another than at the last release, or this is the first.
+    pub changed: bool,
+    /// Milliseconds since the epoch.
+    pub now: i64,
 }
 
 /// The changes that bring `standing`, the rows that `assignment` has now, to
-/// `target` on the clusters that it `matches`. No target (nothing has ever
-/// rendered) gives nobody anything, but still takes leave of those that left.
+/// what is `wanted` on the clusters that it `matches`.
 #[must_use]
 pub fn plan(
     assignment: &Arc<str>,
-    target: Option<&Target>,
+    wanted: &Wanted,
     matches: &BTreeSet<ClusterName>,
     standing: &[DesiredRow],
+    reasons: Reasons<'_>,
 ) -> Vec<DesiredChange> {
-    let change = |cluster: &ClusterName, change| DesiredChange {
+    let change = |cluster: &ClusterName, change, because: Option<Because>| DesiredChange {
         cluster: cluster.clone(),
         assignment: Arc::clone(assignment),
         change,
-        because: None,
+        because: because.map(Arc::new),
     };
+    if *wanted == Wanted::Pause {
+        let unpaused = |row: &&DesiredRow| !row.tombstone && !row.options.paused;
+        return standing
+            .iter()
+            .filter(unpaused)
+            .map(|row| change(&row.cluster, paused(row), None))
+            .collect();
+    }
     let left = standing
         .iter()
         .filter(|row| !row.tombstone && !matches.contains(&row.cluster))
-        .map(|row| change(&row.cluster, Change::Tombstone));
-    let Some(target) = target else {
+        .map(|row| {
+            let because = reasons.of(Cause::Leave, &Said::default(), None);
+            change(&row.cluster, Change::Tombstone, Some(because))
+        });
+    let Wanted::Run(target) = wanted else {
         return left.collect();
     };
-    let has_it: BTreeSet<&ClusterName> = standing
+    let live: BTreeMap<&ClusterName, &DesiredRow> = standing
         .iter()
-        .filter(|row| {
-            !row.tombstone && row.digest == target.digest && row.options == target.options
-        })
-        .map(|row| &row.cluster)
+        .filter(|row| !row.tombstone)
+        .map(|row| (&row.cluster, row))
         .collect();
-    let lacks_it = matches
-        .iter()
-        .filter(|cluster| !has_it.contains(cluster))
-        .map(|cluster| {
-            let set = Change::Set {
-                digest: target.digest,
-                revision: Arc::clone(&target.revision),
-                options: Arc::clone(&target.options),
-            };
-            change(cluster, set)
-        });
+    let others_run_it = live.values().any(|row| row.digest == target.digest);
+    let lacks_it = matches.iter().filter_map(|cluster| {
+        let live = live.get(cluster).copied();
+        if live.is_some_and(|row| row.digest == target.digest && row.options == target.options) {
+            return None;
+        }
+        let set = Change::Set {
+            digest: target.digest,
+            revision: Arc::clone(&target.revision),
+            options: Arc::clone(&target.options),
+        };
+        let because = match live {
+            Some(row) if row.digest == target.digest => reasons.of_options(row, target),
+            None if others_run_it => Some(reasons.of(Cause::Join, &Said::default(), Some(target))),
+            _ => Some(reasons.of_content(target)),
+        };
+        Some(change(cluster, set, because))
+    });
     left.chain(lacks_it).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn cluster(name: &str) -> ClusterName {
-        ClusterName::new(name).unwrap()
-    }
-
-    fn target(content: u8) -> Target {
-        Target {
-            digest: Digest::of(&[content]),
-            revision: format!("{content:040x}").into(),
-            options: Arc::default(),
-        }
-    }
-
-    fn row(name: &str, content: u8, tombstone: bool) -> DesiredRow {
-        let target = target(content);
-        DesiredRow {
-            cluster: cluster(name),
-            assignment: "shop".into(),
-            version: 1,
-            digest: target.digest,
-            revision: target.revision,
-            options: target.options,
-            tombstone,
-        }
-    }
-
-    /// `plan`, written as a person reads it: "eu-1 set", "eu-2 tombstone".
-    fn said(target: Option<&Target>, matches: &[&str], standing: &[DesiredRow]) -> Vec<String> {
-        let matches = matches.iter().map(|name| cluster(name)).collect();
-        plan(&"shop".into(), target, &matches, standing)
-            .iter()
-            .map(|change| {
-                let verb = match change.change {
-                    Change::Set { .. } => "set",
-                    Change::Tombstone => "tombstone",
-                    Change::Forget { .. } => "forget",
-                };
-                format!("{} {verb}", change.cluster)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn every_state_of_a_cluster_has_its_change() {
-        let new = target(2);
-        let other_options = Target {
-            options: Arc::new(v1::ApplyOptions {
-                prune: true,
-                ..v1::ApplyOptions::default()
-            }),
-            ..target(1)
-        };
-        let later_revision = Target {
-            revision: "f".repeat(40).into(),
-            ..target(1)
-        };
-        let none: &[&str] = &[];
-        for (story, target, matches, standing, expected) in [
-            (
-                "joins",
-                Some(&new),
-                ["a"].as_slice(),
-                vec![],
-                ["a set"].as_slice(),
-            ),
-            (
-                "newer bundle",
-                Some(&new),
-                &["a"],
-                vec![row("a", 1, false)],
-                &["a set"],
-            ),
-            (
-                "has it already",
-                Some(&new),
-                &["a"],
-                vec![row("a", 2, false)],
-                none,
-            ),
-            (
-                "other options",
-                Some(&other_options),
-                &["a"],
-                vec![row("a", 1, false)],
-                &["a set"],
-            ),
-            (
-                "same content at a later commit",
-                Some(&later_revision),
-                &["a"],
-                vec![row("a", 1, false)],
-                none,
-            ),
-            (
-                "left",
-                Some(&new),
-                &[],
-                vec![row("a", 1, false)],
-                &["a tombstone"],
-            ),
-            (
-                "left, and is told already",
-                Some(&new),
-                &[],
-                vec![row("a", 1, true)],
-                none,
-            ),
-            (
-                "returns before it is gone",
-                Some(&new),
-                &["a"],
-                vec![row("a", 2, true)],
-                &["a set"],
-            ),
-            ("nothing rendered yet", None, &["a"], vec![], none),
-            (
-                "broken, and one stays",
-                None,
-                &["a"],
-                vec![row("a", 1, false)],
-                none,
-            ),
-            (
-                "broken, and one left",
-                None,
-                &["a"],
-                vec![row("a", 1, false), row("b", 1, false)],
-                &["b tombstone"],
-            ),
-            (
-                "broken, and one returns",
-                None,
-                &["a"],
-                vec![row("a", 1, true)],
-                none,
-            ),
-        ] {
-            assert_eq!(said(target, matches, &standing), expected, "{story}");
-        }
-    }
-
-    fn rows() -> impl Strategy<Value = Vec<DesiredRow>> {
-        prop::collection::btree_map("[a-f]", (0_u8..3, any::<bool>()), 0..6).prop_map(|rows| {
-            rows.into_iter()
-                .map(|(name, (content, tombstone))| row(&name, content, tombstone))
-                .collect()
-        })
-    }
-
-    proptest! {
-        /// What the plan leads to is what was wanted, whatever stood before,
-        /// and planning again from there changes nothing.
-        #[test]
-        fn a_plan_leads_where_it_should_and_then_rests(
-            standing in rows(),
-            matches in prop::collection::btree_set("[a-f]", 0..6),
-            content in prop::option::of(0_u8..3),
-        ) {
-            let target = content.map(target);
-            let matches: BTreeSet<_> = matches.iter().map(|name| cluster(name)).collect();
-            let name: Arc<str> = "shop".into();
-            let mut after: BTreeMap<_, _> =
-                standing.iter().map(|row| (row.cluster.clone(), row.clone())).collect();
-            let changes = plan(&name, target.as_ref(), &matches, &standing);
-            let touched: BTreeSet<_> = changes.iter().map(|change| &change.cluster).collect();
-            prop_assert_eq!(touched.len(), changes.len(), "each cluster at most once");
-            for change in &changes {
-                match &change.change {
-                    Change::Set { digest, revision, options } => {
-                        prop_assert!(matches.contains(&change.cluster));
-                        let set = after.entry(change.cluster.clone()).or_insert_with(||
-                            row(change.cluster.as_str(), 0, false));
-                        set.digest = *digest;
-                        set.revision = Arc::clone(revision);
-                        set.options = Arc::clone(options);
-                        set.tombstone = false;
-                    }
-                    Change::Tombstone => {
-                        prop_assert!(!matches.contains(&change.cluster));
-                        let set = after.get_mut(&change.cluster);
-                        set.expect("only what stands can be taken away").tombstone = true;
-                    }
-                    Change::Forget { .. } => prop_assert!(false, "only an agent ends a tombstone"),
-                }
-            }
-            if let Some(target) = &target {
-                for cluster in &matches {
-                    let row = &after[cluster];
-                    prop_assert!(!row.tombstone && row.digest == target.digest);
-                }
-            }
-            for row in after.values() {
-                prop_assert!(row.tombstone || matches.contains(&row.cluster));
-            }
-            let after: Vec<_> = after.into_values().collect();
-            prop_assert_eq!(plan(&name, target.as_ref(), &matches, &after), vec![]);
-        }
+/// The same row, with nothing of it to be changed.
+fn paused(row: &DesiredRow) -> Change {
+    Change::Set {
+        digest: row.digest,
+        revision: Arc::clone(&row.revision),
+        options: Arc::new(v1::ApplyOptions {
+            paused: true,
+            ..(*row.options).clone()
+        }),
     }
 }
+
+impl Reasons<'_> {
+    fn of(&self, cause: Cause, said: &Said, target: Option<&Target>) -> Because {
+        Because {
+            cause,
+            by: said.by.clone(),
+            commit: target.and_then(|target| target.commit.clone()),
+            at: self.now,
+        }
+    }
+
+    /// Why a cluster runs the same with other options. None where that is no
+    /// news: a pause ends, or an approval does.
+    fn of_options(&self, row: &DesiredRow, target: &Target) -> Option<Because> {
+        let approved = target.options.prune_approved && !row.options.prune_approved;
+        if let (true, Some((_, said))) = (approved, &self.control.approved) {
+            return Some(self.of(Cause::Approve, said, Some(target)));
+        }
+        let same = v1::ApplyOptions {
+            paused: target.options.paused,
+            prune_approved: target.options.prune_approved,
+            ..(*row.options).clone()
+        };
+        if same == *target.options {
+            return None;
+        }
+        let said = self.control.changed.clone().unwrap_or_default();
+        Some(self.of(Cause::Change, &said, Some(target)))
+    }
+
+    /// Why a cluster runs something else than before.
+    fn of_content(&self, target: &Target) -> Because {
+        let order = self.control.order.as_ref();
+        if let Some(order) = order.filter(|order| *order.revision == *target.revision) {
+            return self.of(order.cause, &order.said, Some(target));
+        }
+        if self.changed {
+            let said = self.control.changed.clone().unwrap_or_default();
+            return self.of(Cause::Change, &said, Some(target));
+        }
+        let author = target.commit.as_ref().map(|commit| commit.author.clone());
+        let said = Said {
+            by: author.unwrap_or_default(),
+            at: self.now,
+        };
+        self.of(Cause::Commit, &said, Some(target))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,23 @@
 //! One look at one Assignment: what its ref names now, rendered if that is
 //! new, given to the clusters that lack it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use lockstep_proto::{Digest, v1};
+use parking_lot::Mutex;
 use prost::Message as _;
+use tokio::sync::Notify;
 
 use super::Source;
 use super::content::{Content, Trouble};
-use super::options::apply_options;
-use super::plan::{Target, plan};
+use super::options::{apply_options, is_manual};
+use super::pending::compare;
+use super::plan::{Reasons, Wanted, Wish, plan};
 use crate::git::{GitError, Resolved};
 use crate::render::RENDERER;
-use crate::status::Fleet;
-use crate::store::{AssignmentState, StoreError};
+use crate::status::{ChangeError, Fleet, Standing};
+use crate::store::{AssignmentState, Control, DesiredRow, Held, StoreError, StoredObject};
 
 /// Clusters changed in one transaction: a commit to a large fleet leaves room
 /// for reports between its parts.
@@ -37,34 +43,91 @@ pub enum Outcome {
 /// What the look is made with.
 #[derive(Clone)]
 pub struct Release<S> {
-    pub fleet: Fleet,
-    pub content: Content<S>,
+    pub(super) fleet: Fleet,
+    pub(super) content: Content<S>,
+    pub(super) looks: Arc<Looks>,
+}
+
+/// Up to which word of people each Assignment was looked at.
+#[derive(Default)]
+pub struct Looks {
+    versions: Mutex<HashMap<String, u64>>,
+    ended: Notify,
+}
+
+impl Looks {
+    fn end(&self, name: &str, version: u64) {
+        self.versions.lock().insert(name.to_owned(), version);
+        self.ended.notify_waiters();
+    }
+
+    fn forget(&self, name: &str) {
+        self.versions.lock().remove(name);
+    }
+
+    /// Waits until a look at `name` has ended that knew of `version` of its
+    /// control.
+    pub async fn wait(&self, name: &str, version: u64) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let known = self.versions.lock().get(name).copied();
+            if known.is_some_and(|known| known >= version) {
+                return;
+            }
+            ended.await;
+        }
+    }
 }
 
 impl<S: Source> Release<S> {
-    /// Looks at the Assignment `name`.
-    pub async fn look(&self, name: &str) -> Outcome {
-        match self.try_look(name).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::error!(assignment = name, %error, "cannot release; trying again");
-                Outcome::Failed
-            }
+    /// What `content` makes, released to the clusters of `fleet`.
+    pub fn new(fleet: Fleet, content: Content<S>) -> Self {
+        Self {
+            fleet,
+            content,
+            looks: Arc::default(),
         }
     }
 
-    async fn try_look(&self, name: &str) -> Result<Outcome, StoreError> {
-        let Some(assignment) = self.fleet.assignment(name) else {
+    /// Looks at the Assignment `name`.
+    pub async fn look(&self, name: &str) -> Outcome {
+        let Some(standing) = self.fleet.standing(name) else {
             // Deleting an Assignment writes its tombstones. If it is missing
             // for any other reason, that is none to take anything away.
-            return Ok(Outcome::Settled);
+            self.looks.forget(name);
+            return Outcome::Settled;
         };
-        let spec = assignment.spec.clone().unwrap_or_default();
+        let version = standing.control.version;
+        let outcome = match self.try_look(name, standing).await {
+            Ok(outcome) => outcome,
+            Err(ChangeError::Overtaken) => {
+                self.fleet.dirty_assignments().mark(name.to_owned());
+                Outcome::Settled
+            }
+            Err(ChangeError::Store(error)) => {
+                tracing::error!(assignment = name, %error, "cannot release; trying again");
+                Outcome::Failed
+            }
+        };
+        self.looks.end(name, version);
+        outcome
+    }
+
+    async fn try_look(&self, name: &str, standing: Standing) -> Result<Outcome, ChangeError> {
+        let standing = self.settle(name, standing).await?;
+        let (spec, before) = (standing.spec(), &standing.state);
         let options = apply_options(&spec);
         let key = options_key(&spec, &options);
-        let before = self.fleet.assignment_state(name).unwrap_or_default();
-
-        let (state, outcome) = match self.newest(name, &spec, &before).await {
+        let wish = Wish {
+            spec: &spec,
+            options: &options,
+            control: &standing.control,
+        };
+        // What people hold clusters to does not wait for Git.
+        self.hold(name, &standing).await?;
+        let (mut state, outcome) = match self.newest(name, &spec, before).await {
             Ok((resolved, digest, objects)) => {
                 let state = AssignmentState {
                     revision: resolved.revision.to_string(),
@@ -84,7 +147,7 @@ impl<S: Source> Release<S> {
                     Trouble::Git(_) | Trouble::Store(_) => Outcome::Failed,
                 };
                 let state = AssignmentState {
-                    message: message(&trouble, &before),
+                    message: message(&trouble, before),
                     ..before.clone()
                 };
                 (state, outcome)
@@ -92,18 +155,16 @@ impl<S: Source> Release<S> {
         };
         // What last went well is still what joining clusters get, but only if
         // it went well for what the Assignment says now.
-        let target = state
-            .digest
-            .filter(|_| state.options_key == key)
-            .map(|digest| Target {
-                digest,
-                revision: state.revision.as_str().into(),
-                options: options.into(),
-            });
+        let newest = newest_of(&state, &spec, &options);
         // Clusters first: until they are told, what they run must not pass for
         // what the new revision says.
-        self.give(name, target.as_ref()).await?;
-        if state != before {
+        if !wish.is_held() {
+            let changed = before.digest.is_none() || before.options_key != key;
+            let wanted = wish.wanted(newest.as_ref());
+            self.give(name, &wanted, &standing, changed).await?;
+        }
+        state.pending = self.pending(wish, newest.as_ref()).await?;
+        if state != *before {
             if !state.message.is_empty() {
                 tracing::warn!(
                     assignment = name,
@@ -111,9 +172,82 @@ impl<S: Source> Release<S> {
                     "nothing released"
                 );
             }
-            self.fleet.set_assignment_state(name, state.clone()).await?;
+            self.fleet.set_assignment_state(name, state).await?;
         }
         Ok(outcome)
+    }
+
+    /// Sees to it that all is said of an Assignment that a look goes by.
+    async fn settle(&self, name: &str, standing: Standing) -> Result<Standing, ChangeError> {
+        let manual = is_manual(&standing.spec());
+        let rows = if manual && standing.control.released.is_none() {
+            self.fleet.desired_rows(name)
+        } else {
+            Vec::new()
+        };
+        if settled(&standing, &rows).is_none() {
+            return Ok(standing);
+        }
+        let again = self
+            .fleet
+            .control(name, move |now, _| {
+                let control = settled(now, &rows).unwrap_or_else(|| (*now.control).clone());
+                Ok::<_, StoreError>(control)
+            })
+            .await?;
+        Ok(again.unwrap_or(standing))
+    }
+
+    /// Brings clusters to what people hold them to, if they do.
+    pub async fn hold(&self, name: &str, standing: &Standing) -> Result<(), ChangeError> {
+        let spec = standing.spec();
+        let options = apply_options(&spec);
+        let wish = Wish {
+            spec: &spec,
+            options: &options,
+            control: &standing.control,
+        };
+        if !wish.is_held() {
+            return Ok(());
+        }
+        let changed = standing.state.options_key != options_key(&spec, &options);
+        self.give(name, &wish.wanted(None), standing, changed).await
+    }
+
+    /// What `newest` would change, where it waits for a person.
+    async fn pending(
+        &self,
+        wish: Wish<'_>,
+        newest: Option<&Held>,
+    ) -> Result<Option<v1::Pending>, StoreError> {
+        let Some(newest) = newest.filter(|_| wish.is_held()) else {
+            return Ok(None);
+        };
+        let held = wish.control.held(is_manual(wish.spec));
+        let mut pending = v1::Pending {
+            revision: newest.revision.clone(),
+            commit: newest.commit.clone(),
+            digest: newest.digest.to_string(),
+            ..v1::Pending::default()
+        };
+        let mut old = Vec::new();
+        if let Some(held) = held {
+            if held.digest == newest.digest && held.namespace == newest.namespace {
+                return Ok(None);
+            }
+            if held.namespace != newest.namespace {
+                let moves = format!("moved to namespace {:?}", newest.namespace);
+                pending.changes.push(moves);
+            }
+            old = self.index(held.digest).await?;
+        }
+        compare(&old, &self.index(newest.digest).await?, &mut pending);
+        Ok(Some(pending))
+    }
+
+    async fn index(&self, digest: Digest) -> Result<Vec<StoredObject>, StoreError> {
+        let index = self.fleet.store().bundle_index(digest).await?;
+        Ok(index.unwrap_or_default())
     }
 
     /// What the ref names and the Bundle that it renders to.
@@ -164,17 +298,62 @@ impl<S: Source> Release<S> {
         self.content.bundle(name, spec, resolved).await
     }
 
-    /// Brings the clusters' desired state to `target`.
-    async fn give(&self, name: &str, target: Option<&Target>) -> Result<(), StoreError> {
-        let Some((matches, standing)) = self.fleet.placement(name) else {
+    /// Brings the clusters' desired state to what is `wanted`, as `standing`
+    /// has it. `changed`: see [`Reasons`].
+    async fn give(
+        &self,
+        name: &str,
+        wanted: &Wanted,
+        standing: &Standing,
+        changed: bool,
+    ) -> Result<(), ChangeError> {
+        let Some((matches, rows)) = self.fleet.placement(name) else {
             return Ok(());
         };
-        let changes = plan(&name.into(), target, &matches, &standing);
+        let control = &standing.control;
+        let reasons = Reasons {
+            control,
+            changed,
+            now: self.fleet.now(),
+        };
+        let changes = plan(&name.into(), wanted, &matches, &rows, reasons);
         for part in changes.chunks(CLUSTERS_AT_ONCE) {
-            self.fleet.change_desired(part.to_vec()).await?;
+            self.fleet
+                .release(name, control.version, part.to_vec())
+                .await?;
         }
         Ok(())
     }
+}
+
+/// See [`Wish::settled`].
+fn settled(standing: &Standing, rows: &[DesiredRow]) -> Option<Control> {
+    let spec = standing.spec();
+    let options = apply_options(&spec);
+    let wish = Wish {
+        spec: &spec,
+        options: &options,
+        control: &standing.control,
+    };
+    wish.settled(newest_of(&standing.state, &spec, &options).as_ref(), rows)
+}
+
+/// What the ref named when that last went well, if it did for what the spec
+/// says now.
+pub fn newest_of(
+    state: &AssignmentState,
+    spec: &v1::AssignmentSpec,
+    options: &v1::ApplyOptions,
+) -> Option<Held> {
+    let digest = state.digest?;
+    (state.options_key == options_key(spec, options)).then(|| Held {
+        revision: state.revision.clone(),
+        tree: state.tree.clone(),
+        digest,
+        objects: state.objects,
+        commit: state.commit.clone(),
+        namespace: spec.namespace.clone(),
+    })
 }
 
 /// Everything of a spec that decides what a cluster runs beside the commit,

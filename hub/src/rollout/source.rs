@@ -16,6 +16,18 @@ pub trait Source: Clone + Send + Sync + 'static {
         path: &str,
     ) -> impl Future<Output = Result<Resolved, GitError>> + Send;
 
+    /// The commit and the tree that `text` and `path` name: a commit of the
+    /// repository, a branch or a tag, fetched where it has to be.
+    fn resolve_any(
+        &self,
+        repository: &str,
+        text: &str,
+        path: &str,
+    ) -> impl Future<Output = Result<Resolved, GitError>> + Send;
+
+    /// Waits for a look at the remote that begins now.
+    fn look_now(&self, repository: &str) -> impl Future<Output = Result<(), GitError>> + Send;
+
     /// The manifests in a tree.
     fn read_tree(
         &self,
@@ -32,6 +44,19 @@ impl Source for Git {
         path: &str,
     ) -> Result<Resolved, GitError> {
         self.resolve(repository, r, path).await
+    }
+
+    async fn resolve_any(
+        &self,
+        repository: &str,
+        text: &str,
+        path: &str,
+    ) -> Result<Resolved, GitError> {
+        self.resolve_any(repository, text, path).await
+    }
+
+    async fn look_now(&self, repository: &str) -> Result<(), GitError> {
+        self.look_now(repository).await
     }
 
     async fn read_tree(&self, repository: &str, tree: &str) -> Result<SourceTree, GitError> {

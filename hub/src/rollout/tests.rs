@@ -1,8 +1,9 @@
 //! The driver at work on a real fleet and store, with a Git that tests hold.
 
+mod orders;
 mod world;
 
-use world::{World, assignment, labelled, manifest, open, start, world};
+use world::{assignment, labelled, manifest, world};
 
 #[tokio::test]
 async fn a_commit_reaches_every_cluster_by_one_render() {
@@ -156,21 +157,7 @@ async fn one_tree_is_rendered_once_for_all_assignments_and_restarts() {
         .await;
     assert_eq!(world.rows("copy")[0].digest, world.rows("shop")[0].digest);
 
-    let World {
-        fleet,
-        git,
-        dir,
-        stop,
-    } = world;
-    drop((fleet, stop));
-    let fleet = open(&dir).await;
-    let stop = start(&fleet, &git);
-    let again = World {
-        fleet,
-        git,
-        dir,
-        stop,
-    };
+    let again = world.restart().await;
     again.apply(vec![assignment("third", "deploy")]).await;
     again
         .until("released", |world| world.rows("third").len() == 2)

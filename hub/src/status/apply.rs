@@ -15,7 +15,7 @@ use super::validate::{self, Limits};
 use super::written::{
     cluster_resource, date, drop_annotations, encode, random_uid, strip, to_millis,
 };
-use super::{Effects, Fleet};
+use super::{Effects, Fleet, spec_of};
 use crate::store::{Control, ResourceRow, StoreError};
 
 /// Resources in one request.
@@ -92,10 +92,10 @@ impl Fleet {
                     for step in steps.iter_mut().filter(|_| !dry_run) {
                         if step.action != Action::Unchanged {
                             tx.put_resource(&step.row)?;
-                            if step.row.kind == Kind::Assignment {
-                                let changed = planner.read(|model| {
-                                    spec_changed(model, tx, &step.row.name, &by, now)
-                                });
+                            if let Some(Any::Assignment(assignment)) = &step.resource.resource {
+                                let (name, spec) = (&step.row.name, spec_of(assignment));
+                                let changed = planner
+                                    .read(|model| spec_changed(model, tx, name, &spec, &by, now));
                                 step.control = Some(changed?);
                             }
                         }

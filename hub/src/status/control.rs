@@ -1,13 +1,15 @@
 //! What people say of assignments beside their specs, on disk and then in
 //! memory; and what they read of it: the history.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lockstep_proto::{ClusterName, v1};
+use lockstep_proto::v1::sync_mode::Name::Manual;
+use lockstep_proto::{ClusterName, Digest, v1};
 
 use super::desired::{bound_event, cut};
 use super::model::Model;
-use super::{Effects, Fleet};
+use super::{Effects, Fleet, shown};
 use crate::store::{
     AssignmentState, Because, Control, DesiredChange, HistoryAt, HistoryPage, PastRevision, Said,
     StoreError, Touched, Tx,
@@ -182,6 +184,46 @@ impl Fleet {
     }
 }
 
+/// Where removals wait for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Awaiting {
+    /// The Bundle that brings them, on most of these clusters.
+    pub digest: Digest,
+    pub revision: Arc<str>,
+    pub clusters: usize,
+    pub objects: usize,
+}
+
+impl Fleet {
+    /// Where removals of an assignment wait for a person. None where none do.
+    #[must_use]
+    pub fn awaiting(&self, assignment: &str) -> Option<Awaiting> {
+        let mut all: BTreeMap<Digest, Awaiting> = BTreeMap::new();
+        self.read(|model| {
+            let holders = model.holders.get(assignment).into_iter().flatten();
+            for cluster in holders {
+                let row = model.clusters.get(cluster.as_str());
+                let Some(row) = row.and_then(|cluster| cluster.row(assignment)) else {
+                    continue;
+                };
+                let objects = shown::awaits(row) as usize;
+                if objects == 0 {
+                    continue;
+                }
+                let sum = all.entry(row.digest).or_insert_with(|| Awaiting {
+                    digest: row.digest,
+                    revision: row.revision.clone(),
+                    clusters: 0,
+                    objects: 0,
+                });
+                sum.clusters += 1;
+                sum.objects += objects;
+            }
+        });
+        all.into_values().max_by_key(|sum| sum.clusters)
+    }
+}
+
 /// `control` as the successor of `before`. Versions are times where those are
 /// larger: an assignment that is deleted and made anew has no version again.
 fn next(before: &Control, control: Control, now: i64) -> Control {
@@ -197,6 +239,7 @@ pub(super) fn spec_changed(
     model: &Model,
     tx: &Tx<'_>,
     assignment: &str,
+    spec: &v1::AssignmentSpec,
     by: &str,
     now: i64,
 ) -> Result<Control, StoreError> {
@@ -207,10 +250,14 @@ pub(super) fn spec_changed(
         .unwrap_or_default();
     let mut by = by.to_owned();
     cut(&mut by);
-    let control = Control {
+    let mut control = Control {
         changed: Some(Said { by, at: now }),
         ..(*before).clone()
     };
+    if spec.sync.as_ref().is_none_or(|sync| sync.mode() != Manual) {
+        // Clusters get what the ref names: what was released is of the past.
+        control.released = None;
+    }
     let control = next(&before, control, now);
     tx.put_control(assignment, &control)?;
     Ok(control)

@@ -104,7 +104,8 @@ fn since(said: &Said) -> String {
     }
 }
 
-pub(super) fn short(revision: &str) -> &str {
+/// A revision as it is shown to people.
+pub(crate) fn short(revision: &str) -> &str {
     revision.get(..7).unwrap_or(revision)
 }
 

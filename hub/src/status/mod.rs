@@ -57,6 +57,7 @@ pub use table::{StatusPage, StatusQuery};
 pub use validate::{check_labels, poll_seconds};
 pub use watch::Watch;
 
+pub(crate) use held::short;
 pub(crate) use view::kind_word;
 
 use crate::signal::Dirty;
@@ -134,7 +135,9 @@ impl Fleet {
         &self.0.dirty_clusters
     }
 
-    fn now(&self) -> i64 {
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub fn now(&self) -> i64 {
         crate::store::millis((self.0.options.clock)())
     }
 
@@ -169,8 +172,8 @@ impl Fleet {
     }
 }
 
-/// Text for a person, with what follows from an empty list left out.
-fn count_of(number: usize, one: &str, many: &str) -> String {
+/// Text for a person: "1 cluster", "3 clusters".
+pub(crate) fn count_of(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

@@ -112,10 +112,11 @@ fn speaks_of(seen: &Seen, row: &Row) -> bool {
     seen.target == Some(row.digest) && (seen.options == 0 || seen.options == row.options_digest)
 }
 
-/// Whether removals of a row's assignment wait for a person.
-fn awaits(row: &Row) -> bool {
-    let seen = row.report.as_deref();
-    !row.tombstone && seen.is_some_and(|seen| speaks_of(seen, row) && seen.awaiting_approval > 0)
+/// How many removals of a row's assignment wait for a person.
+pub(super) fn awaits(row: &Row) -> u32 {
+    let seen = row.report.as_deref().filter(|_| !row.tombstone);
+    let seen = seen.filter(|seen| speaks_of(seen, row));
+    seen.map_or(0, |seen| seen.awaiting_approval)
 }
 
 /// How a cluster counts for an assignment that reaches it.
@@ -130,7 +131,7 @@ pub(super) fn row_tally(
         sync,
         health,
         connection: cluster.connection,
-        awaiting: row.is_some_and(awaits),
+        awaiting: row.map_or(0, awaits) > 0,
     }
 }
 
@@ -151,7 +152,7 @@ pub(super) fn cluster_tally(
         let Verdict { sync, health } = verdict(cluster.row(name), assignments.get(name));
         whole.sync = worse_sync(whole.sync, sync);
         whole.health = worse_health(whole.health, health);
-        whole.awaiting |= cluster.row(name).is_some_and(awaits);
+        whole.awaiting |= cluster.row(name).map_or(0, awaits) > 0;
     }
     whole
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lockstep_proto::desired::options_digest;
 use lockstep_proto::{ClusterName, Revision, v1};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::{Content, Source, run};
+use super::super::{Content, Release, Source, run};
 use crate::git::{GitError, Resolved, SourceFile, SourceTree};
 use crate::metrics::Metrics;
-use crate::status::{Fleet, FleetOptions};
+use crate::status::{Fleet, FleetOptions, StatusQuery};
 use crate::store::{DesiredRow, Store};
 
 use v1::resource::Resource as Any;
@@ -33,10 +34,31 @@ pub struct Inner {
 struct State {
     commit: u64,
     paths: BTreeMap<String, String>,
+    /// What `paths` was at each commit.
+    past: BTreeMap<u64, BTreeMap<String, String>>,
+    looks: usize,
     trees: BTreeMap<String, String>,
     down: bool,
     reads: Vec<String>,
     at_work: BTreeSet<String>,
+}
+
+impl State {
+    fn at(&mut self, commit: u64, path: &str) -> Resolved {
+        let content = self.past.get(&commit).and_then(|paths| paths.get(path));
+        let content = content.cloned().unwrap_or_default();
+        let tree = format!("tree of {content}");
+        self.trees.insert(tree.clone(), content);
+        Resolved {
+            revision: Revision::new(&format!("{commit:040x}")).unwrap(),
+            commit: v1::CommitInfo {
+                author: "Ada".into(),
+                subject: format!("commit {commit}"),
+                ..v1::CommitInfo::default()
+            },
+            tree,
+        }
+    }
 }
 
 impl FakeGit {
@@ -45,7 +67,14 @@ impl FakeGit {
         let mut state = self.0.state.lock();
         state.commit += 1;
         state.paths.insert(path.into(), content.into());
-        format!("{:040x}", state.commit)
+        let (commit, paths) = (state.commit, state.paths.clone());
+        state.past.insert(commit, paths);
+        format!("{commit:040x}")
+    }
+
+    /// Looks that somebody waited for.
+    pub fn looks(&self) -> usize {
+        self.0.state.lock().looks
     }
 
     pub fn down(&self, down: bool) {
@@ -83,17 +112,42 @@ impl Source for FakeGit {
                 repository: repository.into(),
             });
         }
-        let content = state.paths.get(path).cloned().unwrap_or_default();
-        let tree = format!("tree of {content}");
-        state.trees.insert(tree.clone(), content);
-        Ok(Resolved {
-            revision: Revision::new(&format!("{:040x}", state.commit)).unwrap(),
-            commit: v1::CommitInfo {
-                subject: format!("commit {}", state.commit),
-                ..v1::CommitInfo::default()
-            },
-            tree,
-        })
+        let commit = state.commit;
+        Ok(state.at(commit, path))
+    }
+
+    async fn resolve_any(
+        &self,
+        repository: &str,
+        text: &str,
+        path: &str,
+    ) -> Result<Resolved, GitError> {
+        let mut state = self.0.state.lock();
+        if state.down {
+            return Err(GitError::Unreachable {
+                repository: repository.into(),
+                cause: "it is down".into(),
+            });
+        }
+        match u64::from_str_radix(text, 16) {
+            Ok(commit) if state.past.contains_key(&commit) => Ok(state.at(commit, path)),
+            _ => Err(GitError::NoSuchRef {
+                repository: repository.into(),
+                cause: format!("commit {text} does not exist"),
+            }),
+        }
+    }
+
+    async fn look_now(&self, repository: &str) -> Result<(), GitError> {
+        let mut state = self.0.state.lock();
+        state.looks += 1;
+        if state.down {
+            return Err(GitError::Unreachable {
+                repository: repository.into(),
+                cause: "it is down".into(),
+            });
+        }
+        Ok(())
     }
 
     async fn read_tree(&self, _: &str, tree: &str) -> Result<SourceTree, GitError> {
@@ -121,6 +175,7 @@ pub struct World {
     pub fleet: Fleet,
     pub git: FakeGit,
     pub dir: tempfile::TempDir,
+    pub orders: Release<FakeGit>,
     pub stop: DropGuard,
 }
 
@@ -152,6 +207,19 @@ pub fn assignment(name: &str, path: &str) -> Any {
     })
 }
 
+/// The same, released by people.
+pub fn manual(name: &str, path: &str) -> Any {
+    let mut resource = assignment(name, path);
+    if let Any::Assignment(assignment) = &mut resource {
+        let spec = assignment.spec.as_mut().unwrap();
+        spec.sync = Some(v1::SyncPolicy {
+            mode: v1::sync_mode::Name::Manual.into(),
+            ..v1::SyncPolicy::default()
+        });
+    }
+    resource
+}
+
 pub fn labelled(name: &str, env: &str) -> Any {
     Any::Cluster(v1::Cluster {
         metadata: Some(v1::ObjectMeta {
@@ -168,11 +236,12 @@ pub async fn open(dir: &tempfile::TempDir) -> Fleet {
     Fleet::load(store, FleetOptions::default()).await.unwrap()
 }
 
-pub fn start(fleet: &Fleet, git: &FakeGit) -> DropGuard {
+pub fn start(fleet: &Fleet, git: &FakeGit) -> (Release<FakeGit>, DropGuard) {
     let cancel = CancellationToken::new();
     let content = Content::new(fleet.store().clone(), git.clone(), Metrics::new());
-    tokio::spawn(run(fleet.clone(), content, cancel.clone()));
-    cancel.drop_guard()
+    let release = Release::new(fleet.clone(), content);
+    tokio::spawn(run(release.clone(), cancel.clone()));
+    (release, cancel.drop_guard())
 }
 
 /// A repository, the group `prod` of the clusters eu-1 and eu-2, and the
@@ -182,11 +251,12 @@ pub async fn world() -> World {
     let fleet = open(&dir).await;
     let git = FakeGit::default();
     git.commit("deploy", &manifest("one"));
-    let stop = start(&fleet, &git);
+    let (orders, stop) = start(&fleet, &git);
     let world = World {
         fleet,
         git,
         dir,
+        orders,
         stop,
     };
     let repository = Any::Repository(v1::Repository {
@@ -269,6 +339,90 @@ impl World {
     pub fn version(&self, cluster: &str) -> u64 {
         let name = ClusterName::new(cluster).unwrap();
         self.fleet.desired(&name).unwrap().version
+    }
+
+    /// Another hub on the same disk, as after `kill -9`.
+    pub async fn restart(self) -> Self {
+        let Self {
+            fleet,
+            git,
+            dir,
+            orders,
+            stop,
+        } = self;
+        drop((fleet, orders, stop));
+        let fleet = open(&dir).await;
+        let (orders, stop) = start(&fleet, &git);
+        Self {
+            fleet,
+            git,
+            dir,
+            orders,
+            stop,
+        }
+    }
+
+    /// What `lockstep get assignment` shows.
+    pub fn status(&self, assignment: &str) -> v1::AssignmentStatus {
+        match self.fleet.get(v1::kind::Name::Assignment, assignment) {
+            Some(v1::Resource {
+                resource: Some(Any::Assignment(assignment)),
+            }) => assignment.status.unwrap(),
+            other => panic!("no assignment {assignment}: {other:?}"),
+        }
+    }
+
+    /// What `lockstep status` shows of `shop`.
+    pub fn shown(&self) -> Vec<v1::AssignmentState> {
+        let query = StatusQuery {
+            assignment: Some("shop".into()),
+            limit: 100,
+            ..StatusQuery::default()
+        };
+        let page = self.fleet.status(&query).unwrap();
+        page.rows
+            .into_iter()
+            .filter_map(|row| row.assignment)
+            .collect()
+    }
+
+    /// The clusters' agents apply what they are told, and say so.
+    pub async fn applied(&self) {
+        for row in self.rows("shop") {
+            let report = v1::Report {
+                assignment: "shop".into(),
+                target_digest: row.digest.to_string(),
+                target_revision: row.revision.to_string(),
+                applied_digest: row.digest.to_string(),
+                applied_revision: row.revision.to_string(),
+                sync: v1::sync::Status::Synced.into(),
+                health: v1::health::Status::Healthy.into(),
+                target_options: options_digest(&row.options),
+                ..v1::Report::default()
+            };
+            let cluster = row.cluster.clone();
+            self.fleet.heartbeat(&cluster);
+            self.fleet.reports(vec![(cluster, report)]).await.unwrap();
+        }
+    }
+
+    /// The history on one cluster, newest first: "Rollback by admin 0000002 Synced".
+    pub async fn history(&self, cluster: &str) -> Vec<String> {
+        let page = self.fleet.history("shop", Some(cluster), None, 100).await;
+        page.unwrap()
+            .items
+            .iter()
+            .map(|entry| {
+                let (cause, sync) = (entry.cause().as_str_name(), entry.sync().as_str_name());
+                let number = u64::from_str_radix(&entry.revision, 16).unwrap();
+                let ended = if entry.ended_at.is_some() {
+                    " ended"
+                } else {
+                    ""
+                };
+                format!("{cause} by {:?} {number} {sync}{ended}", entry.by)
+            })
+            .collect()
     }
 
     /// Waits until `is` holds. Looks after every change of the model.
