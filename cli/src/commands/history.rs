@@ -145,13 +145,18 @@ fn in_words(event: &ObjectEvent) -> String {
         format!(" by {}", event.manager)
     };
     let drift = if fields.is_empty() {
-        format!("drift of {object}: changed or deleted{by}")
+        format!("drift of {object}")
     } else {
         format!("drift of {object}: {fields} changed{by}")
     };
     let mut text = match event.r#type() {
+        // A deletion has no fields, and says so itself.
+        Type::Drifted if fields.is_empty() && event.message.is_empty() => {
+            format!("{drift}: changed or deleted{by}")
+        }
         Type::Drifted => drift,
-        Type::Corrected => format!("{drift}: put back"),
+        Type::Corrected if event.message.is_empty() => format!("{drift}: put back"),
+        Type::Corrected => drift,
         Type::Adopted => format!("adopted {object}{}", by.replacen(" by ", " from ", 1)),
         Type::Replaced if fields.is_empty() => format!("replaced {object}"),
         Type::Replaced => format!("replaced {object}: {fields} cannot be changed in place"),
@@ -243,8 +248,16 @@ AT                    CLUSTER  REVISION  BY             CAUSE      SYNC    HEALT
                 "drift of v1 ConfigMap shop/a: .data.a, .data.b and 1 more changed",
             ),
             (
-                event(Type::Corrected, &[], "", "it was deleted"),
-                "drift of v1 ConfigMap shop/a: changed or deleted: put back: it was deleted",
+                event(Type::Drifted, &[], "", "deleted by somebody"),
+                "drift of v1 ConfigMap shop/a: deleted by somebody",
+            ),
+            (
+                event(Type::Corrected, &[], "", "made again"),
+                "drift of v1 ConfigMap shop/a: made again",
+            ),
+            (
+                event(Type::Corrected, &[".data.a"], "kubectl-edit", ""),
+                "drift of v1 ConfigMap shop/a: .data.a changed by kubectl-edit: put back",
             ),
             (
                 event(Type::Adopted, &[], "helm", ""),
