@@ -108,23 +108,19 @@ impl Painter {
         if object.action() == Action::Fail {
             self.line(&format!("!!! {name}: {}", object.message), Some("31"));
         } else {
-            let (from, to) = match object.action() {
-                Action::Create => ("/dev/null", name.as_str()),
-                Action::Delete => (name.as_str(), "/dev/null"),
-                _ => (name.as_str(), name.as_str()),
-            };
-            let at = |side: &str, of: &str| match side {
-                "/dev/null" => side.to_owned(),
-                side => format!("{side}\t({of})"),
-            };
-            self.line(&format!("--- {}", at(from, "on the cluster")), Some("1"));
-            self.line(&format!("+++ {}", at(to, &short(revision))), Some("1"));
+            // The agent names the sides; an answer without is named here.
+            if !object.diff.starts_with("--- ") {
+                let (from, to) = sides(object, revision);
+                self.line(&format!("--- {from}"), Some("1"));
+                self.line(&format!("+++ {to}"), Some("1"));
+            }
             if !object.message.is_empty() {
                 self.line(&format!("# {}", object.message), None);
             }
         }
-        for line in body(&object.diff) {
+        for (at, line) in object.diff.lines().enumerate() {
             let code = match line.as_bytes().first() {
+                Some(b'+' | b'-') if at < 2 && is_named(line) => Some("1"),
                 Some(b'+') => Some("32"),
                 Some(b'-') => Some("31"),
                 Some(b'@') => Some("36"),
@@ -135,10 +131,19 @@ impl Painter {
     }
 }
 
-/// The hunks: the two lines with names are ours.
-fn body(diff: &str) -> impl Iterator<Item = &str> {
-    let named = diff.starts_with("--- ");
-    diff.lines().skip(if named { 2 } else { 0 })
+fn is_named(line: &str) -> bool {
+    line.starts_with("--- ") || line.starts_with("+++ ")
+}
+
+fn sides(object: &ObjectDiff, revision: &str) -> (String, String) {
+    let nothing = || "/dev/null".to_owned();
+    let live = || format!("{} on the cluster", object.object);
+    let wanted = || format!("{} at {}", object.object, short(revision));
+    match object.action() {
+        Action::Create => (nothing(), wanted()),
+        Action::Delete => (live(), nothing()),
+        _ => (live(), wanted()),
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +180,9 @@ mod tests {
         let group = DiffGroup {
             clusters: names(42),
             objects: vec![
-                change("--- a\n+++ b\n@@ -1,2 +1,2 @@\n spec:\n-  replicas: 3\n+  replicas: 5\n"),
+                change(
+                    "--- apps/v1 Deployment shop/web on the cluster\n+++ apps/v1 Deployment shop/web at 9f3c2a1\n@@ -1,2 +1,2 @@\n spec:\n-  replicas: 3\n+  replicas: 5\n",
+                ),
                 ObjectDiff {
                     object: "v1 ConfigMap shop/new".into(),
                     action: Action::Create.into(),
@@ -195,14 +202,14 @@ mod tests {
             text(&[group], &"9f3c2a1".repeat(5), false),
             "\
 === eu-1, eu-2 and 40 more: 1 to create, 1 to change, 1 that cannot be told
---- apps/v1 Deployment shop/web\t(on the cluster)
-+++ apps/v1 Deployment shop/web\t(9f3c2a1)
+--- apps/v1 Deployment shop/web on the cluster
++++ apps/v1 Deployment shop/web at 9f3c2a1
 @@ -1,2 +1,2 @@
  spec:
 -  replicas: 3
 +  replicas: 5
 --- /dev/null
-+++ v1 ConfigMap shop/new\t(9f3c2a1)
++++ v1 ConfigMap shop/new at 9f3c2a1
 @@ -0,0 +1 @@
 +kind: ConfigMap
 !!! v1 Service shop/web: it would be refused: spec.ports is missing

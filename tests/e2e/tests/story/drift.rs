@@ -111,7 +111,7 @@ async fn fields_that_are_ignored_are_left_as_they_are_found() -> Result<()> {
     let rule = "ignore: [{kind: ConfigMap, name: one, jsonPointers: [/data/step]}]";
     let (world, shop, _first) = opened(&[rule]).await?;
     change(&world, "one").await?;
-    let one = config_map("one", "step", "1").replace("data: {", "data: {more: \"2\", ");
+    let one = config_map("one", "step", "1").replace("\ndata: {", "\ndata: {more: \"2\", ");
     let second = shop.commit("More", &[("deploy/one.yaml", &one)]).await?;
     world.arrived("shop", &second).await?;
     let eu = world.cluster("eu-1");
