@@ -25,5 +25,6 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod observe;
+pub mod plan;
 pub mod report;
 pub mod run;

@@ -51,6 +51,7 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
         ..EngineOptions::default()
     };
     engine_options.metrics.register(&mut registry);
+    let desk = engine_options.desk.clone();
     let readiness = Readiness::default();
     let joining = readiness.waits_for("the hub to let this agent join");
     let reaching = readiness.waits_for("the Kubernetes API server");
@@ -100,6 +101,7 @@ pub async fn run(args: Run, token: TokenSource) -> anyhow::Result<()> {
                 desired,
                 outbox,
                 journal,
+                desk,
                 channel,
                 metrics,
             };

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod config;
 pub mod credentials;
 pub mod data_dir;
+pub mod diff;
 pub mod dispatch;
 pub mod enrol;
 pub mod git;

@@ -16,6 +16,7 @@ use crate::auth::Auth;
 use crate::config::Settings;
 use crate::credentials::Credentials;
 use crate::data_dir::DataDir;
+use crate::diff::Diffs;
 use crate::dispatch::Dispatch;
 use crate::enrol::{Enrol, JoinTokens};
 use crate::git::{Git, GitOptions, Limits};
@@ -159,7 +160,7 @@ async fn start_rooms(
     };
     let git = Git::start(mirrors, fleet.clone(), &work.tracker, work.cancel.clone()).await?;
     let content = Content::new(fleet.store().clone(), git, metrics.clone());
-    let release = Release::new(fleet.clone(), content);
+    let release = Release::new(fleet.clone(), content.clone());
     let rollout = rollout::run(release.clone(), work.cancel.clone());
     work.room("rollout", rollout);
     let dispatch = Dispatch::start(
@@ -174,10 +175,12 @@ async fn start_rooms(
         join_tokens: JoinTokens::new(fleet.clone(), pki.clone()),
         credentials: ground.credentials.clone(),
     };
+    let diffs = Diffs::new(fleet.clone(), content, dispatch.clone());
     let api = Api::server(
         fleet.clone(),
         Arc::new(mint),
         Arc::new(release),
+        Arc::new(diffs),
         work.cancel.clone(),
     );
     let routes = Routes::new(dispatch.service())

@@ -12,13 +12,12 @@ mod report;
 mod tests;
 mod worker;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use kube::Client;
-use lockstep_proto::Digest;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -37,6 +36,7 @@ use crate::inventory::store::{self, Store};
 use crate::inventory::{Inventory, SHARD_SIZE};
 use crate::journal::Journal;
 use crate::observe::Observer;
+use crate::plan::{Desk, Ground};
 use crate::report::Outbox;
 use worker::{Order, Surround, Worker};
 
@@ -58,6 +58,8 @@ pub struct EngineOptions {
     pub journal: Journal,
     /// What the cluster's owner lets the hub do.
     pub caps: Caps,
+    /// Where the hub's questions find the engine.
+    pub desk: Desk,
 }
 
 impl Default for EngineOptions {
@@ -67,6 +69,7 @@ impl Default for EngineOptions {
             shard_size: SHARD_SIZE,
             journal: Journal::default(),
             caps: Caps::default(),
+            desk: Desk::default(),
         }
     }
 }
@@ -97,6 +100,13 @@ pub async fn run(
             tracker.clone(),
             stop.clone(),
         );
+        let ground = Arc::new(Ground::new(
+            cluster.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&bundles),
+            options.caps.clone(),
+            desired.clone(),
+        ));
         let around = Arc::new(Surround {
             cluster,
             registry,
@@ -110,6 +120,8 @@ pub async fn run(
         });
         let mut engine = Engine {
             around,
+            ground,
+            desk: options.desk,
             tracker: tracker.clone(),
             stop: stop.clone(),
             shard_size: options.shard_size,
@@ -162,6 +174,8 @@ struct Hand {
 
 struct Engine {
     around: Arc<Surround>,
+    ground: Arc<Ground>,
+    desk: Desk,
     tracker: TaskTracker,
     stop: CancellationToken,
     shard_size: usize,
@@ -177,10 +191,11 @@ impl Engine {
             self.around.registry.add(inventory);
             self.stores.insert(name, store);
         }
+        self.desk.open(Arc::clone(&self.ground));
         loop {
             let now: Arc<Desired> = desired.borrow_and_update().clone();
             self.follow(&now).await;
-            self.tidy(&now);
+            self.ground.tidy();
             if desired.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -293,18 +308,5 @@ impl Engine {
             self.around.registry.remove(name);
         }
         self.around.observer.refresh();
-    }
-
-    /// Lets go of Bundles that nobody needs.
-    fn tidy(&self, desired: &Desired) {
-        let mut keep: HashSet<Digest> = desired
-            .items
-            .values()
-            .filter_map(|item| item.bundle_digest.parse().ok())
-            .collect();
-        for shared in self.around.registry.all() {
-            keep.extend(shared.inventory.lock().settled.as_ref().map(|s| s.digest));
-        }
-        self.around.bundles.retain(&keep);
     }
 }

@@ -24,6 +24,7 @@ use crate::desired;
 use crate::identity::{self, EnrolError, Folder, Identity, JoinToken, TokenSource};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::plan::Desk;
 use crate::report::Outbox;
 
 pub use backoff::Backoff;
@@ -59,6 +60,7 @@ pub struct Link {
     pub desired: desired::Store,
     pub outbox: Outbox,
     pub journal: Journal,
+    pub desk: Desk,
     pub channel: watch::Sender<Option<Channel>>,
     pub metrics: Metrics,
 }

@@ -6,6 +6,7 @@ use futures::future::{BoxFuture, FutureExt as _, pending};
 use lockstep_proto::client::connect;
 use lockstep_proto::v1::{AgentMessage, Heartbeat, Hello, agent_message};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::Streaming;
@@ -17,6 +18,7 @@ use super::refusal::Refusal;
 use super::wire::{self, HubMessage, Said};
 use super::{Backoff, Link};
 use crate::identity::{self, Identity};
+use crate::plan;
 
 /// How long the hub may take to answer Hello: it answers from memory.
 const OPENING: Duration = Duration::from_secs(30);
@@ -29,6 +31,8 @@ const HEARTBEAT: std::ops::RangeInclusive<u32> = 1..=300;
 const DEFAULT_HEARTBEAT: u32 = 15;
 /// More than that many Assignments no cluster has. What is cut is sent again.
 const HELD_REPORTS: usize = 10_000;
+/// Questions of the hub that are answered, or wait for their turn, at once.
+const PLANS: usize = 16;
 /// Sleeping does not count while a machine is suspended, so that long sleeps
 /// are cut: a certificate is never looked at less often than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
@@ -172,6 +176,8 @@ impl Link {
         let mut assembly = Assembly::default();
         let mut said = Instant::now();
         let mut renewal = self.renewal(channel);
+        // They end with the session: the hub asks again in the next.
+        let mut plans = JoinSet::new();
         let outbox = self.outbox.clone();
         let journal = self.journal.clone();
         loop {
@@ -200,6 +206,13 @@ impl Link {
                             self.outbox.acked(ack.seq);
                             self.journal.acked(ack.event_id);
                         }
+                        Some(Said::Plan(plan)) => {
+                            if plans.len() >= PLANS {
+                                warn!(assignment = plan.assignment, "the hub asks more than this agent answers at once");
+                            } else {
+                                plans.spawn(plan::answer(self.desk.clone(), channel.clone(), plan));
+                            }
+                        }
                         // A Welcome out of turn, or a message of a newer contract.
                         Some(Said::Welcome(_)) | None => {}
                     }
@@ -221,6 +234,7 @@ impl Link {
                     let _ = sender.try_send(message(agent_message::Message::Heartbeat(Heartbeat {})));
                     said = Instant::now();
                 }
+                Some(_) = plans.join_next() => {}
                 identity = &mut renewal => return Ended::Renewed(identity),
                 () = changed(&mut self.kubernetes_version) => return Ended::Outdated,
             }

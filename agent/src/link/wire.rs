@@ -1,7 +1,7 @@
 //! The session's messages as this agent reads them: those of the contract, but
 //! that the items of a desired state stay encoded (see [`crate::desired::Held`]).
 
-use lockstep_proto::v1::{Ack, AgentMessage, Welcome};
+use lockstep_proto::v1::{Ack, AgentMessage, Plan, Welcome};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::codec::Streaming;
@@ -17,7 +17,7 @@ const LARGEST_MESSAGE: usize = 64 << 10;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct HubMessage {
     /// Nothing, if it is of a kind that this agent does not know.
-    #[prost(oneof = "Said", tags = "1, 2, 3")]
+    #[prost(oneof = "Said", tags = "1, 2, 3, 4")]
     pub message: Option<Said>,
 }
 
@@ -29,6 +29,8 @@ pub enum Said {
     DesiredState(Part),
     #[prost(message, tag = "3")]
     Ack(Ack),
+    #[prost(message, tag = "4")]
+    Plan(Plan),
 }
 
 /// `AgentService.Session`.

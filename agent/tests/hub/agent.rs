@@ -59,6 +59,7 @@ impl Agent {
             desired: store,
             outbox: outbox.clone(),
             journal: journal.clone(),
+            desk: lockstep_agent::plan::Desk::default(),
             channel,
             metrics: metrics.clone(),
         };

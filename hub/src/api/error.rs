@@ -2,6 +2,7 @@
 
 use tonic::Status;
 
+use crate::diff::DiffError;
 use crate::git::GitError;
 use crate::rollout::{OrderError, Trouble};
 use crate::status::{ApplyError, DeleteError};
@@ -40,6 +41,18 @@ impl From<StoreError> for Status {
                 tracing::error!(%error, "a call failed in the store");
                 Self::internal(message)
             }
+        }
+    }
+}
+
+impl From<DiffError> for Status {
+    fn from(error: DiffError) -> Self {
+        let message = bounded(error.to_string());
+        match error {
+            DiffError::Busy => Self::resource_exhausted(message),
+            DiffError::NoAssignment(_) | DiffError::NoCluster(_) => Self::not_found(message),
+            DiffError::NotReached { .. } => Self::failed_precondition(message),
+            DiffError::Trouble(trouble) => trouble.into(),
         }
     }
 }

@@ -13,8 +13,8 @@ mod tests;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use futures::future::BoxFuture;
+use futures::{Stream, StreamExt as _};
 use lockstep_proto::v1;
 use lockstep_proto::v1::fleet_service_server::{FleetService, FleetServiceServer};
 use lockstep_proto::v1::kind::Name as Kind;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::auth::Subject;
+use crate::diff::Differ;
 use crate::rollout::Orders;
 use crate::status::{Filter, Fleet, Selector, kind_word};
 use error::{invalid, no_such};
@@ -54,6 +55,7 @@ pub struct Api {
     fleet: Fleet,
     secrets: Arc<dyn Secrets>,
     orders: Arc<dyn Orders>,
+    diffs: Arc<dyn Differ>,
     watches: Arc<Semaphore>,
     cancel: CancellationToken,
 }
@@ -64,12 +66,14 @@ impl Api {
         fleet: Fleet,
         secrets: Arc<dyn Secrets>,
         orders: Arc<dyn Orders>,
+        diffs: Arc<dyn Differ>,
         cancel: CancellationToken,
     ) -> FleetServiceServer<Self> {
         let api = Self {
             fleet,
             secrets,
             orders,
+            diffs,
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
             cancel,
         };
@@ -256,8 +260,18 @@ impl FleetService for Api {
 
     type DiffStream = Events<v1::DiffResponse>;
 
-    async fn diff(&self, _request: Request<v1::DiffRequest>) -> Answer<Self::DiffStream> {
-        Err(Status::unimplemented("diff"))
+    async fn diff(&self, request: Request<v1::DiffRequest>) -> Answer<Self::DiffStream> {
+        let request = request.into_inner();
+        name(&request.assignment)?;
+        for (field, text) in [("ref", &request.r#ref), ("cluster", &request.cluster)] {
+            if text.len() > MAX_REVISION {
+                return Err(invalid(format!(
+                    "{field}: is longer than {MAX_REVISION} bytes"
+                )));
+            }
+        }
+        let answers = self.diffs.diff(request).await?.map(Ok);
+        Ok(Response::new(follow::until(answers, self.cancel.clone())))
     }
 
     async fn create_join_token(

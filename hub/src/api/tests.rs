@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use lockstep_proto::v1::resource::Resource as Any;
 use tonic::Code;
 
 use super::*;
+use crate::diff::DiffError;
 use crate::git::{GitError, Resolved, SourceTree};
 use crate::metrics::Metrics;
 use crate::rollout::{Content, Release, Source};
@@ -73,6 +74,17 @@ impl Source for NoGit {
     }
 }
 
+struct NoDiffs;
+
+impl Differ for NoDiffs {
+    fn diff(
+        &self,
+        request: v1::DiffRequest,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, v1::DiffResponse>, DiffError>> {
+        Box::pin(async { Err(DiffError::NoAssignment(request.assignment)) })
+    }
+}
+
 fn api(world: &World) -> Api {
     Api {
         fleet: world.fleet.clone(),
@@ -81,6 +93,7 @@ fn api(world: &World) -> Api {
             world.fleet.clone(),
             Content::new(world.fleet.store().clone(), NoGit, Metrics::new()),
         )),
+        diffs: Arc::new(NoDiffs),
         watches: Arc::new(Semaphore::new(2)),
         cancel: CancellationToken::new(),
     }

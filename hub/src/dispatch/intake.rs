@@ -1,5 +1,6 @@
 //! Reports on their way to the store: the latest of each cluster on each
-//! assignment, from all sessions, committed together, acknowledged after.
+//! assignment, from all sessions, committed together, acknowledged after. And
+//! what happened to objects, all of it.
 //!
 //! While one batch is being committed the next gathers, so that the store
 //! writes in proportion to what changed and not to how often it was said. A
@@ -15,7 +16,6 @@ use std::time::Duration;
 
 use lockstep_proto::{ClusterName, v1};
 use parking_lot::Mutex;
-use prost::Message as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,12 +36,13 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 pub trait Ledger: Send + Sync + 'static {
     /// Whether anything `link` says still counts.
     fn speaks(&self, link: &Link) -> bool;
-    /// Stores what the reports say and ends the tombstones that they say are
-    /// done. Resolves when that would survive a crash. What is said of an
-    /// assignment that the cluster is not told of is dropped.
+    /// Stores what the reports say, ends the tombstones that they say are
+    /// done, and keeps the events. Resolves when that would survive a crash.
+    /// What is said of an assignment that the cluster is not told of is dropped.
     fn store(
         &self,
         reports: Vec<(ClusterName, v1::Report)>,
+        events: Vec<(ClusterName, v1::ObjectEvent)>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
@@ -61,8 +62,10 @@ struct Shared {
 #[derive(Default)]
 struct Batch {
     reports: HashMap<(ClusterName, String), (Arc<Link>, v1::Report)>,
-    /// By epoch: the highest Report of which all up to it are in here.
-    seqs: HashMap<u64, (Arc<Link>, u64)>,
+    events: Vec<(Arc<Link>, v1::ObjectEvent)>,
+    /// By epoch: the highest Report and the highest ObjectEvent of which all
+    /// up to them are in here.
+    seen: HashMap<u64, (Arc<Link>, u64, u64)>,
     bytes: usize,
 }
 
@@ -71,7 +74,7 @@ impl Intake {
     /// is still waiting.
     pub fn take(&self, link: &Arc<Link>, report: v1::Report) {
         let mut waiting = self.0.waiting.lock();
-        waiting.seq(link, report.seq);
+        waiting.see(link, report.seq, 0);
         waiting.put(Arc::clone(link), report);
         drop(waiting);
         self.0.came.notify_one();
@@ -80,7 +83,23 @@ impl Intake {
     /// Counts a report that nobody wants as seen: it is acknowledged after
     /// those that came before it.
     pub fn pass(&self, link: &Arc<Link>, seq: u64) {
-        self.0.waiting.lock().seq(link, seq);
+        self.0.waiting.lock().see(link, seq, 0);
+        self.0.came.notify_one();
+    }
+
+    /// Takes an event in, behind those that came before it.
+    pub fn take_event(&self, link: &Arc<Link>, event: v1::ObjectEvent) {
+        let mut waiting = self.0.waiting.lock();
+        waiting.see(link, 0, event.id);
+        waiting.bytes += weight(&event);
+        waiting.events.push((Arc::clone(link), event));
+        drop(waiting);
+        self.0.came.notify_one();
+    }
+
+    /// Counts an event that nobody wants as seen.
+    pub fn pass_event(&self, link: &Arc<Link>, id: u64) {
+        self.0.waiting.lock().see(link, 0, id);
         self.0.came.notify_one();
     }
 
@@ -139,20 +158,27 @@ impl Intake {
         let batch_number = self.0.started.fetch_add(1, Ordering::SeqCst) + 1;
         let mut batch = std::mem::take(&mut *self.0.waiting.lock());
         batch.reports.retain(|_, (link, _)| ledger.speaks(link));
+        batch.events.retain(|(link, _)| ledger.speaks(link));
         let reports: Vec<_> = batch
             .reports
             .iter()
             .map(|((cluster, _), (_, report))| (cluster.clone(), report.clone()))
             .collect();
-        let stored = if reports.is_empty() {
+        let events: Vec<_> = batch
+            .events
+            .iter()
+            .map(|(link, event)| (link.cluster.clone(), event.clone()))
+            .collect();
+        let stored = if reports.is_empty() && events.is_empty() {
             Ok(())
         } else {
-            ledger.store(reports).await
+            ledger.store(reports, events).await
         };
         let done = match stored {
             Ok(()) => {
-                for (link, seq) in batch.seqs.into_values() {
+                for (link, seq, event_id) in batch.seen.into_values() {
                     link.store_up_to(seq);
+                    link.record_up_to(event_id);
                 }
                 true
             }
@@ -169,12 +195,13 @@ impl Intake {
 }
 
 impl Batch {
-    fn seq(&mut self, link: &Arc<Link>, seq: u64) {
+    fn see(&mut self, link: &Arc<Link>, seq: u64, event_id: u64) {
         let entry = self
-            .seqs
+            .seen
             .entry(link.epoch)
-            .or_insert_with(|| (Arc::clone(link), 0));
+            .or_insert_with(|| (Arc::clone(link), 0, 0));
         entry.1 = entry.1.max(seq);
+        entry.2 = entry.2.max(event_id);
     }
 
     /// A session that has been replaced may still be read for a moment: what
@@ -199,18 +226,23 @@ impl Batch {
     }
 
     /// What could not be stored, under what has come since.
-    fn put_back(&mut self, older: Self) {
+    fn put_back(&mut self, mut older: Self) {
         for (link, report) in older.reports.into_values() {
             self.put(link, report);
         }
-        for (link, seq) in older.seqs.into_values() {
-            self.seq(&link, seq);
+        for (_, event) in &older.events {
+            self.bytes += weight(event);
+        }
+        older.events.append(&mut self.events);
+        self.events = older.events;
+        for (link, seq, event_id) in older.seen.into_values() {
+            self.see(&link, seq, event_id);
         }
     }
 }
 
-fn weight(report: &v1::Report) -> usize {
-    OVERHEAD + report.encoded_len()
+fn weight(said: &impl prost::Message) -> usize {
+    OVERHEAD + said.encoded_len()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! which others leave what the session's stream should look at when it next
 //! can send. Nothing is queued, so a slow agent costs no more than a quick one.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use lockstep_proto::ClusterName;
 use tokio::sync::Notify;
@@ -51,6 +51,10 @@ pub struct Link {
     /// When a message last came, in seconds since the registry was made.
     heard: AtomicU32,
     stored: AtomicU64,
+    /// All ObjectEvents up to this id are stored.
+    recorded: AtomicU64,
+    /// Plans may stand that this session has not been sent.
+    asked: AtomicBool,
     cut: AtomicU8,
     changed: Notify,
 }
@@ -64,6 +68,8 @@ impl Link {
             identity: identity.into(),
             heard: AtomicU32::new(now),
             stored: AtomicU64::new(0),
+            recorded: AtomicU64::new(0),
+            asked: AtomicBool::new(true),
             cut: AtomicU8::new(0),
             changed: Notify::new(),
         }
@@ -88,6 +94,30 @@ impl Link {
     #[must_use]
     pub fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
+    }
+
+    /// All ObjectEvents up to `id` are stored.
+    pub fn record_up_to(&self, id: u64) {
+        self.recorded.fetch_max(id, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// The highest ObjectEvent of which all up to it are stored.
+    #[must_use]
+    pub fn recorded(&self) -> u64 {
+        self.recorded.load(Ordering::Acquire)
+    }
+
+    /// A plan stands for the cluster.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Whether a plan may stand since the last call.
+    #[must_use]
+    pub fn take_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire) && self.asked.swap(false, Ordering::AcqRel)
     }
 
     /// Ends the session. The first reason counts.

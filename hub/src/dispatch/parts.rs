@@ -105,13 +105,16 @@ pub fn welcome(heartbeat_seconds: u32, held: Vec<v1::HeldReport>) -> Vec<v1::Hub
         .collect()
 }
 
-/// That all Reports up to `seq` are stored.
+/// That all Reports up to `seq` are stored, and all ObjectEvents up to `event_id`.
 #[must_use]
-pub fn ack(seq: u64) -> v1::HubMessage {
-    message(Kind::Ack(v1::Ack {
-        seq,
-        ..v1::Ack::default()
-    }))
+pub fn ack(seq: u64, event_id: u64) -> v1::HubMessage {
+    message(Kind::Ack(v1::Ack { seq, event_id }))
+}
+
+/// A question. Its options are checked when they are applied, so that it fits.
+#[must_use]
+pub fn plan(plan: v1::Plan) -> v1::HubMessage {
+    message(Kind::Plan(plan))
 }
 
 fn message(kind: Kind) -> v1::HubMessage {

@@ -132,6 +132,11 @@ impl<P: Presence> Registry<P> {
         }
     }
 
+    /// Whether the cluster has a session, or had one a moment ago.
+    pub fn is_here(&self, cluster: &ClusterName) -> bool {
+        self.places.contains_key(cluster)
+    }
+
     /// Whether what the session says still counts: no newer one has opened,
     /// and it was not cut.
     pub fn speaks(&self, link: &Link) -> bool {

@@ -8,7 +8,7 @@ use lockstep_proto::v1;
 use lockstep_proto::v1::agent_service_server::AgentService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, fetch, peer, session};
+use super::{Shared, answer, fetch, peer, session};
 use crate::pki::CsrError;
 
 /// The service; see [`super::Dispatch::service`].
@@ -41,9 +41,11 @@ impl AgentService for Agents {
 
     async fn send_plan(
         &self,
-        _request: Request<Streaming<v1::PlanPart>>,
+        request: Request<Streaming<v1::PlanPart>>,
     ) -> Result<Response<v1::SendPlanResponse>, Status> {
-        Err(Status::unimplemented("SendPlan"))
+        let peer = peer::caller(&request, |peer| self.0.view.is_current(peer))?;
+        answer::receive(&self.0.plans, &peer, request.into_inner()).await?;
+        Ok(Response::new(v1::SendPlanResponse {}))
     }
 
     async fn renew_certificate(

@@ -13,9 +13,11 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _, stream};
 use lockstep_proto::v1;
 use prost::Message as _;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::link::Link;
+use super::pace::Pace;
 use super::parts::{self, MESSAGE_LIMIT};
 use super::position::{self, Held, MAX_VERSION, NO_DIGEST, Reply};
 use super::{Shared, peer};
@@ -47,7 +49,11 @@ struct Session<S> {
     outgoing: VecDeque<v1::HubMessage>,
     /// The desired version that the agent holds when it has read all of the above.
     told: u64,
-    acked: u64,
+    /// Reports and ObjectEvents that the agent knows to be stored.
+    acked: (u64, u64),
+    pace: Pace,
+    /// The agent is not listened to before.
+    listening: Instant,
 }
 
 enum State<S> {
@@ -108,7 +114,9 @@ async fn open<S: Inbound>(
         inbound,
         outgoing: VecDeque::new(),
         told: held.version,
-        acked: 0,
+        acked: (0, 0),
+        pace: Pace::new(Instant::now()),
+        listening: Instant::now(),
         hub,
     };
     // What the session before said is stored or will never be.
@@ -163,10 +171,15 @@ impl<S: Inbound> Session<S> {
             if let Some(message) = self.outgoing.pop_front() {
                 return Ok(Some(message));
             }
-            let stored = self.link.stored();
-            if stored > self.acked {
+            let stored = (self.link.stored(), self.link.recorded());
+            if stored != self.acked {
                 self.acked = stored;
-                return Ok(Some(parts::ack(stored)));
+                return Ok(Some(parts::ack(stored.0, stored.1)));
+            }
+            if self.link.take_asked() {
+                let plans = self.hub.plans.unsent(&self.link.cluster, self.link.epoch);
+                self.outgoing.extend(plans.into_iter().map(parts::plan));
+                continue;
             }
             if self.hub.view.version(&self.link.cluster) != Some(self.told) {
                 let told = Held {
@@ -181,7 +194,7 @@ impl<S: Inbound> Session<S> {
             tokio::select! {
                 biased;
                 () = self.link.changed() => {}
-                said = heard(&self.hub, &mut self.inbound) => match said {
+                said = heard(&self.hub, self.listening, &mut self.inbound) => match said {
                     Some(Ok(message)) => self.take(message)?,
                     Some(Err(status)) => {
                         tracing::debug!(cluster = %self.link.cluster, %status, "session lost");
@@ -249,7 +262,11 @@ impl<S: Inbound> Session<S> {
         self.hub.view.heard(&self.link.cluster);
         match message.message {
             Some(Said::Report(report)) => {
-                if self.hub.view.expects(&self.link.cluster, &report) {
+                if self
+                    .hub
+                    .view
+                    .expects(&self.link.cluster, &report.assignment)
+                {
                     self.hub.intake.take(&self.link, report);
                 } else {
                     tracing::debug!(
@@ -263,18 +280,32 @@ impl<S: Inbound> Session<S> {
             Some(Said::Hello(_)) => Err(Status::invalid_argument(
                 "Hello is the first message of a session, and only that",
             )),
+            Some(Said::Event(event)) => {
+                self.listening = self.pace.spend(Instant::now());
+                if self.hub.view.expects(&self.link.cluster, &event.assignment) {
+                    self.hub.intake.take_event(&self.link, event);
+                } else {
+                    self.hub.intake.pass_event(&self.link, event.id);
+                }
+                Ok(())
+            }
             // Kinds of message that a newer agent knows are not ours to judge.
-            Some(Said::Heartbeat(_) | Said::Event(_)) | None => Ok(()),
+            Some(Said::Heartbeat(_)) | None => Ok(()),
         }
     }
 }
 
-/// The agent's next message, when there is room for what it may say.
+/// The agent's next message, when there is room for what it may say and it has
+/// not said too much.
 async fn heard<S: Inbound>(
     hub: &Shared,
+    listening: Instant,
     inbound: &mut S,
 ) -> Option<Result<v1::AgentMessage, Status>> {
     hub.intake.room().await;
+    if listening > Instant::now() {
+        tokio::time::sleep_until(listening).await;
+    }
     inbound.next().await
 }
 

@@ -85,9 +85,9 @@ impl View {
         self.0.held_reports(cluster)
     }
 
-    /// Whether the cluster is told of the assignment that it reports on.
-    pub fn expects(&self, cluster: &ClusterName, report: &v1::Report) -> bool {
-        self.0.desired_row(cluster, &report.assignment).is_some()
+    /// Whether the cluster is told of the assignment that it speaks of.
+    pub fn expects(&self, cluster: &ClusterName, assignment: &str) -> bool {
+        self.0.desired_row(cluster, assignment).is_some()
     }
 
     /// Whether the cluster may have the Bundle `digest` now.
@@ -135,7 +135,11 @@ impl intake::Ledger for Ledger {
         self.0.registry.speaks(link)
     }
 
-    async fn store(&self, reports: Vec<(ClusterName, v1::Report)>) -> Result<(), StoreError> {
+    async fn store(
+        &self,
+        reports: Vec<(ClusterName, v1::Report)>,
+        events: Vec<(ClusterName, v1::ObjectEvent)>,
+    ) -> Result<(), StoreError> {
         let fleet = &self.0.view.0;
         let (removed, reports): (Vec<_>, Vec<_>) =
             reports.into_iter().partition(|(_, report)| report.removed);
@@ -159,6 +163,9 @@ impl intake::Ledger for Ledger {
         }
         if !forgotten.is_empty() {
             fleet.change_desired(forgotten).await?;
+        }
+        if !events.is_empty() {
+            fleet.object_events(events).await?;
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ mod tests;
 
 pub use content::{Content, Trouble};
 pub use driver::run;
+pub use options::apply_options;
 pub use orders::{OrderError, Orders};
 pub use release::Release;
 pub use source::Source;
+#[cfg(test)]
+pub use tests::world;

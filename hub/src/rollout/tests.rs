@@ -1,7 +1,7 @@
 //! The driver at work on a real fleet and store, with a Git that tests hold.
 
 mod orders;
-mod world;
+pub mod world;
 
 use world::{assignment, labelled, manifest, world};
 

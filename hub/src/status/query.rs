@@ -138,6 +138,12 @@ impl Fleet {
         self.read(|model| model.exists(kind, name))
     }
 
+    /// When the cluster was last heard of, in milliseconds since 1970.
+    #[must_use]
+    pub fn last_seen(&self, cluster: &ClusterName) -> Option<i64> {
+        self.read(|model| model.clusters.get(cluster.as_str())?.last_seen)
+    }
+
     /// Counts of all clusters.
     #[must_use]
     pub fn counts(&self) -> v1::ClusterCounts {

@@ -23,7 +23,11 @@ impl Ledger for Disk {
         !self.0.mute.lock().contains(&link.epoch)
     }
 
-    async fn store(&self, reports: Vec<(ClusterName, v1::Report)>) -> Result<(), StoreError> {
+    async fn store(
+        &self,
+        reports: Vec<(ClusterName, v1::Report)>,
+        events: Vec<(ClusterName, v1::ObjectEvent)>,
+    ) -> Result<(), StoreError> {
         self.0.begun.notify_one();
         let gate = self.0.gate.lock().clone();
         if let Some(gate) = gate {
@@ -39,6 +43,11 @@ impl Ledger for Disk {
             .map(|(cluster, report)| (cluster.to_string(), report.assignment, report.seq))
             .collect();
         batch.sort();
+        batch.extend(
+            events
+                .into_iter()
+                .map(|(cluster, event)| (cluster.to_string(), event.object, event.id)),
+        );
         self.0.stored.lock().push(batch);
         Ok(())
     }

@@ -1,0 +1,436 @@
+//! Goes through a Bundle and the Inventory, and asks the cluster.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lockstep_proto::bundle::{IndexEntry, ObjectKey};
+use lockstep_proto::v1::object_diff::Action;
+use lockstep_proto::v1::{DesiredItem, ObjectDiff, Plan};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::gone::{Going, aimed, going};
+use super::show::{diff, redact};
+use super::{Ground, Out};
+use crate::apply::Target;
+use crate::apply::aim::identify;
+use crate::apply::backoff::moment;
+use crate::apply::body::body;
+use crate::bundle::{BundleFile, Listed};
+use crate::cluster::{ApiError, Cluster, KindMap};
+use crate::inventory::{Inventory, ObjectId};
+
+/// Requests of one plan in flight.
+const PARALLEL: usize = 8;
+/// Tries at one request, where the server may soon answer otherwise.
+const TRIES: u32 = 4;
+/// Objects of an answer; the hub takes no more.
+const OBJECTS: usize = 10_000;
+
+/// Says in `out` what applying what `plan` names would change.
+///
+/// # Errors
+/// In words, where there is no plan.
+pub async fn make(ground: &Arc<Ground>, plan: &Plan, out: &mut Out) -> Result<(), String> {
+    let mut target = Target::read(&DesiredItem {
+        assignment: plan.assignment.clone(),
+        bundle_digest: plan.bundle_digest.clone(),
+        revision: plan.revision.clone(),
+        options: plan.options.clone(),
+    })
+    .map_err(|error| error.to_string())?;
+    target.policy.prune_cap = ground.caps.prune_share();
+    let _held = ground.hold(target.digest);
+    let settled = ground.registry.get(&plan.assignment).and_then(|shared| {
+        let inventory = shared.inventory.lock();
+        inventory.settled.as_ref().map(|settled| settled.digest)
+    });
+    let fetched = ground.bundles.bundle(target.digest, settled).await;
+    let file = fetched.map_err(|error| error.to_string())?;
+    let listed = blocking({
+        let file = file.clone();
+        move || file.index().map_err(|error| error.to_string())
+    })
+    .await?;
+    let coming = coming(&file, &target).await?;
+    let kinds = kinds(&ground.cluster, &listed).await?;
+    let mut look = Look {
+        cluster: ground.cluster.clone(),
+        kinds,
+        ground,
+        plan,
+        target: &target,
+        settled: settled == Some(target.digest),
+        coming,
+        wanted: HashMap::with_capacity(listed.len()),
+        ids: Vec::with_capacity(listed.len()),
+    };
+    look.name(listed);
+    look.say(&file, out).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// What the Bundle brings that other objects of it need.
+struct Coming {
+    namespaces: HashSet<String>,
+    /// Group and kind of its definitions.
+    kinds: HashSet<(String, String)>,
+}
+
+async fn coming(file: &BundleFile, target: &Target) -> Result<Coming, String> {
+    let mut coming = Coming {
+        namespaces: HashSet::new(),
+        kinds: HashSet::new(),
+    };
+    if target.create_namespace {
+        coming.namespaces.insert(target.namespace.clone());
+    }
+    let file = file.clone();
+    blocking(move || {
+        let defines = |entry: &IndexEntry| {
+            matches!(
+                (entry.key.group(), &*entry.key.kind),
+                ("", "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
+            )
+        };
+        let read = file.read(&defines, &mut |entry, json| {
+            if entry.key.kind == "Namespace" {
+                coming.namespaces.insert(entry.key.name);
+                return Ok(());
+            }
+            let definition: Value = serde_json::from_slice(&json)?;
+            let word = |path| definition.pointer(path).and_then(Value::as_str);
+            if let (Some(group), Some(kind)) = (word("/spec/group"), word("/spec/names/kind")) {
+                coming.kinds.insert((group.to_owned(), kind.to_owned()));
+            }
+            Ok(())
+        });
+        read.map_err(|error| format!("cannot read the bundle: {error:#}"))?;
+        Ok(coming)
+    })
+    .await
+}
+
+/// What the cluster serves, asked anew where the Bundle names something else.
+async fn kinds(cluster: &Cluster, listed: &[Listed]) -> Result<Arc<KindMap>, String> {
+    let known = cluster.kinds();
+    let serves = |listed: &Listed| {
+        let key = &listed.entry.key;
+        known.exact(&key.api_version, &key.kind).is_some()
+    };
+    if listed.iter().all(serves) {
+        return Ok(known);
+    }
+    let asked = cluster.discover(Instant::now()).await;
+    asked.map_err(|error| error.to_string())
+}
+
+struct Look<'a> {
+    cluster: Cluster,
+    kinds: Arc<KindMap>,
+    ground: &'a Ground,
+    plan: &'a Plan,
+    target: &'a Target,
+    /// The Bundle is what was completely applied last.
+    settled: bool,
+    coming: Coming,
+    /// By what the Bundle calls it: which object that is, and what is wrong
+    /// with it before anybody is asked.
+    wanted: HashMap<ObjectKey, Named>,
+    /// All objects that are meant, and in which version.
+    ids: Vec<(ObjectId, String)>,
+}
+
+enum Named {
+    Object(ObjectId),
+    /// No dry run can be made.
+    Not(Action, String),
+    /// It is not applied with the others, and nothing can be said of it.
+    Hook(ObjectId, &'static str),
+}
+
+impl Look<'_> {
+    /// Finds out which objects are meant, and whose they are.
+    fn name(&mut self, listed: Vec<Listed>) {
+        // For its words alone.
+        let mut words = Inventory::new(&self.plan.assignment);
+        let mut seen = HashSet::new();
+        for Listed { entry, traits } in listed {
+            let named = match identify(&mut words, &entry, &self.target.namespace, &self.kinds) {
+                Err(why) => self.unserved(&entry, why),
+                Ok(id) if !seen.insert(id.clone()) => Named::Not(
+                    Action::Fail,
+                    "the bundle lists it twice: once with this namespace and once without".into(),
+                ),
+                Ok(id) => {
+                    let version = entry.key.api_version.clone();
+                    self.ids.push((id.clone(), version));
+                    match traits.map(|traits| traits.and_then(|traits| traits.hook)) {
+                        Err(why) => Named::Not(Action::Fail, why.into()),
+                        Ok(Some((hook, _))) => Named::Hook(id, hook.word()),
+                        Ok(None) => Named::Object(id),
+                    }
+                }
+            };
+            self.wanted.insert(entry.key, named);
+        }
+        let ids: Vec<_> = self.ids.iter().map(|(id, _)| id.clone()).collect();
+        let held = self
+            .ground
+            .registry
+            .held_by_others(&self.plan.assignment, &ids);
+        for named in self.wanted.values_mut() {
+            let Named::Object(id) = named else { continue };
+            if let Some(owner) = held.get(id) {
+                *named = Named::Not(Action::Fail, format!("assignment {owner} owns it"));
+            } else if let Some(why) = self.ground.caps.refuses(&self.plan.assignment, id) {
+                *named = Named::Not(Action::Fail, why);
+            }
+        }
+    }
+
+    fn unserved(&self, entry: &IndexEntry, why: String) -> Named {
+        let kind = (entry.key.group().to_owned(), entry.key.kind.clone());
+        if self.coming.kinds.contains(&kind) {
+            let note = "its CustomResourceDefinition comes with the same revision";
+            Named::Not(Action::Create, note.to_owned())
+        } else {
+            Named::Not(Action::Fail, why)
+        }
+    }
+
+    async fn say(&self, file: &BundleFile, out: &mut Out) -> Result<(), String> {
+        let mut said = 0;
+        // In the order of the Bundle, whichever answer comes first: clusters
+        // that are alike must say the same.
+        let changes = objects(file).map(|read| self.one(read)).buffered(PARALLEL);
+        let going = self.going();
+        let removals = futures::stream::iter(going).map(|going| self.removal(going));
+        let mut all = std::pin::pin!(changes.chain(removals.buffered(PARALLEL)));
+        while let Some(answered) = all.next().await {
+            let Some(object) = answered? else { continue };
+            said += 1;
+            if said > OBJECTS || !out.object(object).await {
+                return Err(format!(
+                    "more would change than fits an answer: more than {} objects",
+                    said - 1
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn one(
+        &self,
+        read: Result<(IndexEntry, Bytes), String>,
+    ) -> Result<Option<ObjectDiff>, String> {
+        let (entry, json) = read?;
+        let Some(named) = self.wanted.get(&entry.key) else {
+            return Ok(None);
+        };
+        match named {
+            Named::Not(Action::Create, note) => {
+                let object = entry.key.to_string();
+                let diff = self.intended(&object, &json).await?;
+                Ok(Some(said(object, Action::Create, diff, note.clone())))
+            }
+            Named::Not(action, why) => Ok(Some(said(
+                entry.key.to_string(),
+                *action,
+                None,
+                why.clone(),
+            ))),
+            Named::Hook(..) if self.settled => Ok(None),
+            Named::Hook(id, hook) => {
+                let object = id.say(&entry.key.api_version);
+                let diff = self.intended(&object, &json).await?;
+                let note = format!("{hook} hook: it runs with this revision");
+                Ok(Some(said(object, Action::Create, diff, note)))
+            }
+            Named::Object(id) => self.dry_run(id, &entry, json).await,
+        }
+    }
+
+    /// What the Bundle says of an object that there can be no dry run of.
+    async fn intended(&self, object: &str, json: &[u8]) -> Result<Option<String>, String> {
+        let after = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        self.shown(object, None, Some(after)).await
+    }
+
+    async fn dry_run(
+        &self,
+        id: &ObjectId,
+        entry: &IndexEntry,
+        json: Bytes,
+    ) -> Result<Option<ObjectDiff>, String> {
+        let object = id.say(&entry.key.api_version);
+        let fail = |why: &str| {
+            let why = redact(why, &json);
+            Ok(Some(said(object.clone(), Action::Fail, None, why)))
+        };
+        let key = &entry.key;
+        let Some(resource) = self.kinds.exact(&key.api_version, &key.kind) else {
+            return fail("the cluster no longer serves its kind");
+        };
+        let namespace = resource.namespaced.then_some(&*id.namespace);
+        let body = match body(&json, namespace, &self.plan.assignment) {
+            Ok(body) => body,
+            Err(why) => return fail(&why),
+        };
+        let path = resource.object(&id.namespace, &id.name);
+        let before = match again(|| self.cluster.get(&path)).await {
+            Ok(before) => before,
+            Err(error) if error.is_about_the_server() => return Err(error.to_string()),
+            Err(error) => return fail(&format!("cannot be read: {error}")),
+        };
+        let after = match again(|| self.cluster.dry_run(&path, body.clone())).await {
+            Ok(after) => after,
+            Err(error) if error.is_about_the_server() => return Err(error.to_string()),
+            Err(error)
+                if before.is_none()
+                    && error.is_namespace_missing(&id.namespace)
+                    && self.coming.namespaces.contains(&*id.namespace) =>
+            {
+                let diff = self.intended(&object, &body).await?;
+                let note = format!("namespace {} is made with it", id.namespace);
+                return Ok(Some(said(object, Action::Create, diff, note)));
+            }
+            Err(error) => return fail(&error.to_string()),
+        };
+        let action = match before {
+            Some(_) => Action::Change,
+            None => Action::Create,
+        };
+        let diff = self.shown(&object, before, Some(after)).await?;
+        Ok(diff.map(|diff| said(object, action, Some(diff), String::new())))
+    }
+
+    /// What the Inventory lists and the Bundle does not.
+    fn going(&self) -> Vec<Going> {
+        let Some(shared) = self.ground.registry.get(&self.plan.assignment) else {
+            return Vec::new();
+        };
+        let wanted = self.ids.iter().map(|(id, version)| (id, &**version));
+        let aimed = aimed(&shared.inventory.lock(), wanted);
+        let mut going = going(self.target, &aimed, &self.kinds);
+        // What the cluster does not serve so is wanted all the same.
+        let unclear = self
+            .wanted
+            .iter()
+            .filter(|(_, n)| matches!(n, Named::Not(..)));
+        let unclear: HashSet<_> = unclear
+            .map(|(key, _)| (key.group(), &*key.kind, &*key.name))
+            .collect();
+        going.retain(|Going { id, .. }| {
+            !unclear.contains(&(&*id.kind.group, &*id.kind.kind, &*id.name))
+        });
+        going
+    }
+
+    async fn removal(&self, going: Going) -> Result<Option<ObjectDiff>, String> {
+        let Going {
+            id,
+            api_version,
+            deleted,
+            note,
+        } = going;
+        let object = id.say(&api_version);
+        let found = self
+            .kinds
+            .exact(&api_version, &id.kind.kind)
+            .or_else(|| self.kinds.preferred(&id.kind.group, &id.kind.kind));
+        // Served no more, it cannot be there either.
+        let Some(resource) = found else {
+            return Ok(None);
+        };
+        if let Some(why) = self.ground.caps.refuses(&self.plan.assignment, &id) {
+            return Ok(Some(said(object, Action::Fail, None, why)));
+        }
+        let path = resource.object(&id.namespace, &id.name);
+        let live = match again(|| self.cluster.get(&path)).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_about_the_server() => return Err(error.to_string()),
+            Err(error) => {
+                let why = format!("cannot be read: {error}");
+                return Ok(Some(said(object, Action::Fail, None, why)));
+            }
+        };
+        let label = live.pointer("/metadata/labels/lockstep.dev~1assignment");
+        if label.and_then(Value::as_str) != Some(&self.plan.assignment) {
+            // Not ours any more: it is left alone.
+            return Ok(None);
+        }
+        let diff = match deleted {
+            true => self.shown(&object, Some(live), None).await?,
+            false => None,
+        };
+        Ok(Some(said(object, Action::Delete, diff, note)))
+    }
+
+    /// Large texts take a while to compare: not on a thread that others need.
+    async fn shown(
+        &self,
+        object: &str,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) -> Result<Option<String>, String> {
+        let (object, revision) = (object.to_owned(), self.plan.revision.clone());
+        blocking(move || Ok(diff(&object, &revision, before, after))).await
+    }
+}
+
+fn said(object: String, action: Action, diff: Option<String>, message: String) -> ObjectDiff {
+    ObjectDiff {
+        object,
+        action: action.into(),
+        diff: diff.unwrap_or_default(),
+        message,
+    }
+}
+
+/// Every object of the Bundle, one after the other.
+fn objects(
+    file: &BundleFile,
+) -> impl futures::Stream<Item = Result<(IndexEntry, Bytes), String>> + use<> {
+    let (give, take) = mpsc::channel(PARALLEL);
+    let file = file.clone();
+    // Not awaited: it ends when it has read the file or nobody listens.
+    drop(tokio::task::spawn_blocking(move || {
+        let read = file.read(&|_| true, &mut |entry, json| {
+            give.blocking_send(Ok((entry, json)))
+                .map_err(|_| anyhow::anyhow!("nobody listens any more"))
+        });
+        if let Err(error) = read {
+            let _ = give.blocking_send(Err(format!("cannot read the bundle: {error:#}")));
+        }
+    }));
+    ReceiverStream::new(take)
+}
+
+/// Asks again where the server may soon say something else.
+async fn again<T, F: Future<Output = Result<T, ApiError>>>(
+    request: impl Fn() -> F,
+) -> Result<T, ApiError> {
+    let mut tries = 1;
+    loop {
+        match request().await {
+            Err(error) if error.is_transient() && tries < TRIES => {
+                tokio::time::sleep(moment(tries, error.retry_after())).await;
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
+}
