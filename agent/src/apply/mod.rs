@@ -9,6 +9,7 @@ pub mod aim;
 pub mod backoff;
 pub mod body;
 pub mod fate;
+pub mod hooks;
 pub mod next;
 pub mod proof;
 pub mod removal;

@@ -72,7 +72,7 @@ impl Sender<'_> {
             .await
     }
 
-    async fn send_one(self, loaded: Loaded) -> Result<(), StepError> {
+    pub(super) async fn send_one(self, loaded: Loaded) -> Result<(), StepError> {
         let Loaded { id, entry, json } = loaded;
         let wanted = entry.sha256;
         let mut wrong = None;
@@ -84,7 +84,7 @@ impl Sender<'_> {
             if item.wanted != Some(wanted) {
                 return Ok(());
             }
-            if !item.is_outdated() {
+            if !item.is_outdated() && item.hook().is_none() {
                 wrong = Some(if item.is_missing() {
                     Wrong::Missing
                 } else {
@@ -126,7 +126,10 @@ impl Sender<'_> {
     }
 
     /// The resource to send to; asks discovery once where it is not known.
-    async fn resource(self, entry: &IndexEntry) -> Result<Result<Arc<Resource>, String>, ApiError> {
+    pub(super) async fn resource(
+        self,
+        entry: &IndexEntry,
+    ) -> Result<Result<Arc<Resource>, String>, ApiError> {
         let (api_version, kind) = (&entry.key.api_version, &entry.key.kind);
         let asked = Instant::now();
         if let Some(resource) = self.cluster.kinds().exact(api_version, kind) {
@@ -156,7 +159,8 @@ impl Sender<'_> {
                         self.tell_put_back(id, wrong, &meta);
                     }
                     let mut inventory = self.shared.inventory.lock();
-                    let watched = observe::is_judged_by(resource, &inventory.rules);
+                    let watched =
+                        resource.watchable && observe::is_judged_by(resource, &inventory.rules);
                     if let Some(item) = inventory.get_mut(id) {
                         let (version, owned) = (meta.version(), meta.owned());
                         item.answered(version, owned, meta.is_deleting(), watched);
@@ -224,7 +228,7 @@ impl Sender<'_> {
             && error.is_namespace_missing(&id.namespace)
     }
 
-    fn note(self, id: &ObjectId, error: &ApiError) {
+    pub(super) fn note(self, id: &ObjectId, error: &ApiError) {
         if error.is_namespace_ending() {
             let words = format!("waits for namespace {} to be gone: {error}", id.namespace);
             let mut inventory = self.shared.inventory.lock();

@@ -7,6 +7,7 @@
 //! Absence never deletes: an Assignment that the desired state does not
 //! mention, neither as an item nor as a tombstone, is left as it is.
 
+mod hold;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -255,6 +256,8 @@ impl Engine {
             let rules = Rules::read(&target.policy.health, &before);
             self.around.observer.judge_by(&shared, rules);
         }
+        let expected = goal.target().map(|target| (target.digest, target.options));
+        registry.expect(&shared, expected);
         let mut inventory = shared.inventory.lock();
         inventory.pursued = true;
         inventory.aimed = false;
@@ -300,6 +303,7 @@ impl Engine {
         self.around.outbox.remove(name);
         let shared = self.around.registry.get(name);
         let empty = shared.is_none_or(|shared| {
+            self.around.registry.expect(&shared, None);
             let mut inventory = shared.inventory.lock();
             inventory.pursued = false;
             inventory.is_empty()

@@ -2,20 +2,23 @@
 //! Inventory and what the worker is up to.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lockstep_proto::desired::options_digest;
+use lockstep_proto::traits::Hook;
 use lockstep_proto::v1::drift::Policy;
 use lockstep_proto::v1::health::Status as Health;
 use lockstep_proto::v1::sync::Status as Sync;
 use lockstep_proto::v1::{ApplyOptions, Problem, Report};
 use pbjson_types::Timestamp;
+use tokio::time::Instant;
 
 use crate::apply::fate::{Blocked, Fates};
-use crate::apply::next::Surroundings;
+use crate::apply::next::{Phase, Surroundings, Way};
 use crate::apply::{Goal, Target};
 use crate::cluster::KindMap;
 use crate::health::{severity, worst};
-use crate::inventory::{Drift, Inventory, Item, ObjectId, Presence};
+use crate::inventory::{Drift, End, Inventory, Item, ObjectId, Presence};
 
 /// Problems told one by one; the outbox cuts further to what fits a message.
 const MOST_PROBLEMS: usize = 32;
@@ -27,6 +30,8 @@ pub struct Standing {
     pub trouble: Option<String>,
     /// It is waiting for something outside, in words.
     pub waiting: Option<String>,
+    /// The target waits for other Assignments, in words.
+    pub held: Option<String>,
     /// Watches that are down.
     pub blind: Option<String>,
     /// Objects that were let go of on the way to this target.
@@ -45,9 +50,12 @@ pub fn report(
     inventory: &Inventory,
     kinds: &KindMap,
     standing: &Standing,
-    now: Timestamp,
+    now: Instant,
+    wall: Timestamp,
 ) -> Report {
-    let mut tally = Tally::new(goal, inventory, kinds, standing);
+    let around = Surroundings::new(inventory, kinds);
+    let way = Way::new(goal, inventory, &around, now);
+    let mut tally = Tally::new(goal, inventory, &around, &way, standing, now);
     tally.count();
     let (target_digest, target_revision) = goal.target().map_or_else(Default::default, |target| {
         (target.digest.to_string(), target.revision.clone())
@@ -90,7 +98,7 @@ pub fn report(
         objects: count(tally.objects),
         drifted: count(tally.drifted),
         message,
-        observed_at: Some(now),
+        observed_at: Some(wall),
         problems,
         more_problems: count(more),
         removed: standing.removed.is_some(),
@@ -117,8 +125,11 @@ fn trouble_of(sync: Sync) -> u8 {
 struct Tally<'a> {
     goal: &'a Goal,
     inventory: &'a Inventory,
-    kinds: &'a KindMap,
+    around: &'a Surroundings<'a>,
+    way: &'a Way<'a>,
     standing: &'a Standing,
+    now: Instant,
+    timeout: Duration,
     /// What is done about drift where the object does not say.
     drift: Policy,
     objects: usize,
@@ -138,14 +149,21 @@ impl<'a> Tally<'a> {
     fn new(
         goal: &'a Goal,
         inventory: &'a Inventory,
-        kinds: &'a KindMap,
+        around: &'a Surroundings<'a>,
+        way: &'a Way<'a>,
         standing: &'a Standing,
+        now: Instant,
     ) -> Self {
         Self {
             goal,
             inventory,
-            kinds,
+            around,
+            way,
             standing,
+            now,
+            timeout: goal
+                .target()
+                .map_or(Duration::ZERO, |target| target.policy.timeout),
             drift: goal
                 .target()
                 .map_or(Policy::Correct, |target| target.policy.drift),
@@ -170,11 +188,12 @@ impl<'a> Tally<'a> {
             self.health = self.inventory.iter().map(|(_, i)| i.health).collect();
             return;
         }
-        let around = Surroundings::new(self.inventory, self.kinds);
-        self.blocked = Fates::new(self.goal, self.inventory, &around).blocked();
+        self.blocked = Fates::new(self.goal, self.inventory, self.around).blocked();
         for (id, item) in self.inventory.iter() {
-            if item.wanted.is_some() {
-                self.count_wanted(&around, id, item);
+            if item.wanted.is_some() && item.hook().is_some() {
+                self.count_hook(id, item);
+            } else if item.wanted.is_some() {
+                self.count_wanted(id, item);
             } else {
                 self.count_unwanted(id, item);
             }
@@ -214,14 +233,16 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn count_wanted(&mut self, around: &Surroundings<'_>, id: &ObjectId, item: &Item) {
+    fn count_wanted(&mut self, id: &ObjectId, item: &Item) {
+        let judgement = item.judgement(self.timeout, self.now);
+        let health = judgement.health;
         self.objects += 1;
         self.applied += usize::from(!item.is_outdated());
         self.unseen += usize::from(item.presence == Presence::Unseen && !item.is_outdated());
         let policy = item.policy(self.drift);
         let ignored = policy == Policy::Ignore && item.is_missing();
         if !ignored {
-            self.health.push(item.health);
+            self.health.push(health);
         }
         let drifted = policy != Policy::Ignore && item.is_drifted();
         self.drifted += usize::from(drifted);
@@ -232,21 +253,53 @@ impl<'a> Tally<'a> {
                 0 | 1 => failure.to_owned(),
                 attempts => format!("{failure}; tried {attempts} times"),
             };
-            self.add(name(), Sync::Failed, item.health, &words);
+            self.add(name(), Sync::Failed, health, &words);
         } else if item.is_outdated() {
-            if let Some(need) = around.waits_for(id) {
+            if let Some(need) = self.around.waits_for(id) {
                 let words = format!("waits for {need}");
                 *self.waiting.entry(need).or_default() += 1;
-                self.add(name(), Sync::Applying, item.health, &words);
+                self.add(name(), Sync::Applying, health, &words);
             }
         } else if drifted {
-            self.add(name(), Sync::OutOfSync, item.health, &differs(item, policy));
+            self.add(name(), Sync::OutOfSync, health, &differs(item, policy));
         } else if !ignored
-            && severity(item.health) > severity(Health::Healthy)
+            && severity(health) > severity(Health::Healthy)
             && item.presence != Presence::Unseen
         {
-            let words = item.reason.as_deref().unwrap_or("");
-            self.add(name(), Sync::Synced, item.health, words);
+            self.add(name(), Sync::Synced, health, &judgement.message);
+        }
+    }
+
+    /// Hooks come and go: they are no part of what is applied, nor of its
+    /// health. What goes wrong with them is.
+    fn count_hook(&mut self, id: &ObjectId, item: &Item) {
+        let Some((hook, _)) = item.hook() else {
+            return;
+        };
+        let name = || id.say(&item.api_version);
+        if let Some(failure) = item.failure() {
+            self.failed += 1;
+            let words = format!("{} hook: {failure}", hook.word());
+            return self.add(name(), Sync::Failed, item.health, &words);
+        }
+        let target = self.goal.target().map(|target| target.digest);
+        let run = item.run.as_deref();
+        let Some(run) = run.filter(|run| Some(run.target) == target) else {
+            return;
+        };
+        match &run.end {
+            Some(End::Failed(why)) => {
+                let words = format!("{} hook failed: {why}", hook.word());
+                self.add(name(), Sync::Failed, Health::Degraded, &words);
+            }
+            None => {
+                let words = match item.reason.as_deref() {
+                    Some(reason) => format!("{} hook runs: {reason}", hook.word()),
+                    None => format!("{} hook runs", hook.word()),
+                };
+                self.add(name(), Sync::Applying, Health::Progressing, &words);
+            }
+            Some(End::Succeeded) => {}
         }
     }
 
@@ -289,6 +342,9 @@ impl<'a> Tally<'a> {
         if self.failed > 0 {
             return (Sync::Failed, self.failure());
         }
+        if let Some(held) = &standing.held {
+            return (Sync::Applying, held.clone());
+        }
         match self.goal {
             Goal::Remove => (Sync::Applying, self.removing()),
             Goal::Keep(target) => self.keeping(target),
@@ -303,6 +359,22 @@ impl<'a> Tally<'a> {
             return (Sync::Applying, "reading the bundle".to_owned());
         }
         let open = self.objects - self.applied;
+        if target.policy.paused {
+            return self.paused(open);
+        }
+        if !self.way.reached
+            && let Some(said) = said_of(&self.way.hooks.phase(Hook::PreSync), Hook::PreSync)
+        {
+            return said;
+        }
+        if let Some(held) = self.way.held() {
+            let sync = if held.late {
+                Sync::Failed
+            } else {
+                Sync::Applying
+            };
+            return (sync, held.say());
+        }
         if open > 0 {
             let mut message = format!("{} of {} objects applied", self.applied, self.objects);
             let longest = self.waiting.iter().max_by_key(|(need, n)| (**n, *need));
@@ -324,15 +396,52 @@ impl<'a> Tally<'a> {
             let message = format!("{} objects have not been seen yet", self.unseen);
             return (Sync::Unknown, message);
         }
-        let reached = self.inventory.settled.as_ref().is_some_and(|settled| {
-            !settled.left
-                && settled.digest == target.digest
-                && settled.namespace == target.namespace
-        });
-        if reached && !self.inventory.is_dirty() {
-            (Sync::Synced, self.notes(""))
+        if !self.way.reached || self.inventory.is_dirty() {
+            return (Sync::Applying, "storing the inventory".to_owned());
+        }
+        self.after()
+    }
+
+    /// All is applied: what is left are hooks.
+    fn after(&self) -> (Sync, String) {
+        let phase = self.way.hooks.phase(Hook::PostSync);
+        if !phase.is_done()
+            && !phase.is_under_way()
+            && let Some(unready) = self.problems.iter().find(|p| p.sync() == Sync::Synced)
+        {
+            let message = format!(
+                "PostSync hooks wait for {}: {}",
+                unready.object, unready.message
+            );
+            let late = unready.health() == Health::Degraded && self.way.has_failed();
+            let sync = if late { Sync::Failed } else { Sync::Applying };
+            return (sync, message);
+        }
+        said_of(&phase, Hook::PostSync).unwrap_or_else(|| (Sync::Synced, self.notes("")))
+    }
+
+    /// Nothing is changed: only what differs is said.
+    fn paused(&self, open: usize) -> (Sync, String) {
+        let differ = open + self.drifted + self.unwanted;
+        if differ > 0 {
+            let name = &self.inventory.assignment;
+            let message = format!(
+                "paused: {differ} objects are not as in Git; nothing is changed before \
+                 `lockstep resume {name}`"
+            );
+            return (Sync::OutOfSync, message);
+        }
+        if self.unseen > 0 {
+            let message = format!("{} objects have not been seen yet", self.unseen);
+            return (Sync::Unknown, message);
+        }
+        if self.way.reached {
+            (Sync::Synced, self.notes("paused"))
         } else {
-            (Sync::Applying, "storing the inventory".to_owned())
+            (
+                Sync::OutOfSync,
+                "paused before all of it was applied".to_owned(),
+            )
         }
     }
 
@@ -449,6 +558,35 @@ fn differs(item: &Item, policy: Policy) -> String {
         ),
         _ => format!("{words}; it is being put back"),
     }
+}
+
+/// What is to be said of hooks that are not done.
+fn said_of(phase: &Phase<'_>, hook: Hook) -> Option<(Sync, String)> {
+    let word = hook.word();
+    let name = |id: &ObjectId, item: &Item| id.say(&item.api_version);
+    if let Some((id, item, why)) = phase.failed {
+        let message = format!(
+            "{word} hook {} failed: {why}; the next commit runs it again",
+            name(id, item)
+        );
+        return Some((Sync::Failed, message));
+    }
+    if let Some((id, item)) = phase.running.first() {
+        let message = match item.reason.as_deref() {
+            Some(reason) => format!("{word} hook {} runs: {reason}", name(id, item)),
+            None => format!("{word} hook {} runs", name(id, item)),
+        };
+        return Some((Sync::Applying, message));
+    }
+    let (id, item) = phase.idle.first()?;
+    let message = match item.presence {
+        Presence::Going => format!(
+            "{word} hook {} waits for its last run to be gone",
+            name(id, item)
+        ),
+        _ => format!("{word} hook {} is next", name(id, item)),
+    };
+    Some((Sync::Applying, message))
 }
 
 /// The Report of an Assignment that cannot even be begun.

@@ -22,7 +22,7 @@ use crate::apply::{Goal, Target};
 use crate::bundle::{BundleError, BundleFile, BundleSource};
 use crate::caps::Caps;
 use crate::cluster::{ApiError, Cluster};
-use crate::inventory::registry::{Registry, Shared};
+use crate::inventory::registry::{Registry, Said, Shared};
 use crate::inventory::store::{Store, create_namespace};
 use crate::inventory::{Inventory, ObjectId, Presence};
 use crate::journal::Journal;
@@ -79,6 +79,8 @@ pub struct Worker {
     failures: u32,
     /// The others were given the time to say what they want.
     waited: bool,
+    /// The goal that waits for other Assignments, while another is pursued.
+    pub(super) held: Option<Goal>,
 }
 
 impl Worker {
@@ -102,6 +104,7 @@ impl Worker {
             file: None,
             failures: 0,
             waited: false,
+            held: None,
         }
     }
 
@@ -118,17 +121,26 @@ impl Worker {
                         return;
                     }
                 }
-                () = self.pursue(&goal) => {}
+                () = self.reach(&goal) => {}
             }
         }
     }
 
+    async fn reach(&mut self, goal: &Goal) {
+        if let Some(target) = goal.target() {
+            self.hold(goal, target).await;
+        }
+        self.pursue(goal).await;
+    }
+
     /// Forgets what was known about the last goal.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
+        self.held = None;
         let mut inventory = self.shared.inventory.lock();
         inventory.aimed = false;
         inventory.iter_mut().for_each(|(_, item)| item.doubt());
         drop(inventory);
+        self.held = None;
         self.standing = Standing::default();
         self.pace = Pace::default();
         self.file = None;
@@ -137,7 +149,7 @@ impl Worker {
     }
 
     /// Does what comes next, again and again; ends only by being dropped.
-    async fn pursue(&mut self, goal: &Goal) {
+    pub(super) async fn pursue(&mut self, goal: &Goal) {
         loop {
             let step = self.next(goal);
             self.say(goal);
@@ -194,10 +206,10 @@ impl Worker {
         }
         let used: HashSet<_> = inventory.kinds();
         self.standing.blind = self.around.observer.trouble(&used, now);
-        let kinds = self.around.cluster.kinds();
-        let report = report(goal, &inventory, &kinds, &self.standing, wall_clock());
         drop(inventory);
-        self.around.outbox.put(report);
+        self.standing.held = self.unmet();
+        let goal = self.held.as_ref().unwrap_or(goal);
+        put(&self.around, &self.shared, goal, &self.standing);
     }
 
     /// Does `step`; meanwhile says now and then how far it is.
@@ -210,19 +222,17 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let standing = Standing {
             left: self.standing.left.clone(),
+            held: self.standing.held.clone(),
             ..Standing::default()
         };
+        let said = self.held.as_ref().unwrap_or(goal).clone();
         let mut progress = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
         let mut work = std::pin::pin!(self.perform(goal, step));
         loop {
             tokio::select! {
                 done = &mut work => return done,
                 _ = progress.tick() => {
-                    let inventory = shared.inventory.lock();
-                    let kinds = around.cluster.kinds();
-                    let report = report(goal, &inventory, &kinds, &standing, wall_clock());
-                    drop(inventory);
-                    around.outbox.put(report);
+                    put(&around, &shared, &said, &standing);
                 }
             }
         }
@@ -253,7 +263,11 @@ impl Worker {
             }
             (Step::Store { begin }, _) => {
                 if begin {
-                    shared.inventory.lock().intend();
+                    let mut inventory = shared.inventory.lock();
+                    if let Some(target) = target.filter(|t| !inventory.has_reached(t)) {
+                        inventory.begin(target.digest);
+                    }
+                    inventory.intend();
                 }
                 self.store.save(&shared.inventory).await?;
                 around.observer.refresh();
@@ -267,6 +281,18 @@ impl Worker {
                 self.make_namespace(target, &ids).await?;
                 self.sender(target).send(&file, ids).await?;
             }
+            (Step::Conclude(ended), _) => {
+                for (id, end) in ended {
+                    shared.inventory.lock().concluded(&id, end);
+                }
+                self.store.save(&shared.inventory).await?;
+            }
+            (Step::Run(ids), Some(target)) => {
+                let file = self.bundle(goal, target).await?;
+                self.make_namespace(target, &ids).await?;
+                self.sender(target).run(&file, ids).await?;
+            }
+            (Step::Clear(ids), Some(target)) => self.sender(target).clear(ids).await?,
             (Step::Delete(ids), _) => {
                 if !std::mem::replace(&mut self.waited, true) {
                     let others = around.registry.everybody_aimed();
@@ -290,7 +316,15 @@ impl Worker {
                 around.observer.refresh();
             }
             // No goal asks for these, or they are not done here.
-            (Step::Resolve | Step::Prove(_) | Step::Send(..) | Step::Settle, None)
+            (
+                Step::Resolve
+                | Step::Prove(_)
+                | Step::Run(_)
+                | Step::Clear(_)
+                | Step::Send(..)
+                | Step::Settle,
+                None,
+            )
             | (Step::Rest(_) | Step::Vanish, _) => {}
         }
         Ok(())
@@ -313,6 +347,11 @@ impl Worker {
         {
             self.around.registry.has_aimed();
             self.around.observer.refresh();
+            return Ok(());
+        }
+        if self.held.is_some() {
+            self.shared.inventory.lock().want_applied();
+            self.around.registry.has_aimed();
             return Ok(());
         }
         let file = self.bundle(goal, target).await?;
@@ -476,6 +515,26 @@ impl Worker {
         tokio::time::sleep(wait).await;
         self.standing.waiting = None;
     }
+}
+
+/// Says how things stand: to the hub, and to those that depend on it.
+fn put(around: &Surround, shared: &Shared, goal: &Goal, standing: &Standing) {
+    let kinds = around.cluster.kinds();
+    let report = {
+        let inventory = shared.inventory.lock();
+        let (now, wall) = (Instant::now(), wall_clock());
+        report(goal, &inventory, &kinds, standing, now, wall)
+    };
+    if let Some(target) = goal.target() {
+        let said = Said {
+            of: (target.digest, target.options),
+            sync: report.sync(),
+            health: report.health(),
+            message: report.message.clone(),
+        };
+        around.registry.say(shared, said);
+    }
+    around.outbox.put(report);
 }
 
 /// Something that was applied before has not been looked at yet.

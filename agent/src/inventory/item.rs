@@ -194,6 +194,13 @@ impl Item {
         overdue_at(self.health, self.since?, timeout)
     }
 
+    /// When it will have been applied, but not ready, for longer than `timeout`.
+    #[must_use]
+    pub fn late_at(&self, timeout: Duration) -> Option<Instant> {
+        let since = self.since.filter(|_| self.fresh && !timeout.is_zero())?;
+        since.checked_add(timeout)
+    }
+
     /// The content that is wanted has not been applied.
     #[must_use]
     pub fn is_outdated(&self) -> bool {

@@ -24,6 +24,7 @@ use lockstep_proto::bundle::ObjectKey;
 use lockstep_proto::traits::Traits;
 use tokio::time::Instant;
 
+use crate::apply::Target;
 use crate::bundle::{Asked, Listed};
 use crate::cluster::GroupKind;
 use crate::health::Rules;
@@ -273,6 +274,13 @@ impl Inventory {
         self.doubled.clear();
     }
 
+    /// What [`Inventory::want_settled`] needs.
+    #[must_use]
+    pub fn is_settled_whole(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settled| !settled.left)
+            && self.items.values().all(|item| item.applied.is_some())
+    }
+
     /// Everything that stands in it is wanted as it is: what else is wanted is
     /// not for now.
     pub fn want_applied(&mut self) {
@@ -283,6 +291,23 @@ impl Inventory {
         self.contested.clear();
         self.doubled.clear();
         self.aimed = true;
+    }
+
+    /// All of `target` is applied, and nothing else was begun since.
+    #[must_use]
+    pub fn has_reached(&self, target: &Target) -> bool {
+        self.settled.as_ref().is_some_and(|settled| {
+            !settled.left
+                && settled.digest == target.digest
+                && settled.namespace == target.namespace
+        })
+    }
+
+    /// It wants an object that `assignment` holds.
+    #[must_use]
+    pub fn waits_for_objects_of(&self, assignment: &str) -> bool {
+        let mut contested = self.contested.values();
+        contested.any(|contested| &*contested.owner == assignment)
     }
 
     /// Notes that the way to `target` is begun, with the next save.
@@ -394,6 +419,16 @@ impl Inventory {
         Some(ended)
     }
 
+    /// A hook has ended: to be stored before anything that follows from it.
+    pub fn concluded(&mut self, id: &ObjectId, end: End) {
+        let run = self.items.get(id).and_then(|item| item.run.as_deref());
+        if let Some(run) = run.cloned() {
+            let end = Some(end);
+            self.ran(id, Run { end, ..run });
+            self.intending = true;
+        }
+    }
+
     /// The object is gone, or not ours any more.
     pub fn forget(&mut self, id: &ObjectId) {
         if self.items.remove(id).is_some_and(|item| item.stored) {
@@ -414,11 +449,14 @@ impl Inventory {
         // What is not applied of hooks is not missing: a restart must not have
         // to read the Bundle to know what they are.
         let hooks = self.items.iter_mut().filter(|(_, item)| {
-            item.hook().is_some() && item.wanted.is_some() && item.applied != item.wanted
+            item.hook().is_some()
+                && item.wanted.is_some()
+                && (item.applied != item.wanted || !item.stored)
         });
         let mut changed = Vec::new();
         for (id, item) in hooks {
             item.applied = item.wanted;
+            item.stored = true;
             changed.push(id.clone());
         }
         for id in &changed {

@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lockstep_proto::Digest;
+use lockstep_proto::v1::health::Status as Health;
+use lockstep_proto::v1::sync::Status as Sync;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -18,6 +21,26 @@ pub struct Shared {
     pub changed: Notify,
     /// There is something for the worker to do.
     pub urgent: Notify,
+    /// How it stands, for those that depend on it.
+    pub word: Mutex<Word>,
+}
+
+/// What an Assignment is to be, and what its worker said of that last.
+#[derive(Debug, Default)]
+pub struct Word {
+    /// Digest and options of its goal; none where it is not assigned here.
+    pub goal: Option<(Digest, u64)>,
+    pub said: Option<Said>,
+}
+
+/// A worker's latest Report, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Digest and options of what it speaks of.
+    pub of: (Digest, u64),
+    pub sync: Sync,
+    pub health: Health,
+    pub message: String,
 }
 
 /// See the module. Locks are taken one at a time, never one inside another,
@@ -29,6 +52,8 @@ pub struct Registry {
     pub claims: Mutex<()>,
     /// Somebody has found out what it wants.
     aimed: Notify,
+    /// Somebody has a new goal, or stands otherwise than before.
+    said: Notify,
 }
 
 /// What another Assignment has to do with an object that we do not want.
@@ -48,6 +73,7 @@ impl Registry {
             inventory: Mutex::new(inventory),
             changed: Notify::new(),
             urgent: Notify::new(),
+            word: Mutex::default(),
         });
         self.all.write().insert(name, Arc::clone(&shared));
         shared
@@ -140,6 +166,81 @@ impl Registry {
         }
     }
 
+    /// Notes the goal of an Assignment: what was said of another counts no more.
+    pub fn expect(&self, shared: &Shared, goal: Option<(Digest, u64)>) {
+        *shared.word.lock() = Word { goal, said: None };
+        self.said.notify_waiters();
+    }
+
+    /// Notes how an Assignment stands.
+    pub fn say(&self, shared: &Shared, said: Said) {
+        let mut word = shared.word.lock();
+        if word.said.as_ref() != Some(&said) {
+            word.said = Some(said);
+            drop(word);
+            self.said.notify_waiters();
+        }
+    }
+
+    /// What `assignment`, which depends on `others`, has to wait for, in words.
+    #[must_use]
+    pub fn unmet(&self, assignment: &str, others: &[String]) -> Option<String> {
+        let unmet: Vec<_> = others
+            .iter()
+            .filter_map(|other| Some((other, self.lacks(assignment, other)?)))
+            .collect();
+        let (other, words) = unmet.first()?;
+        let more = match unmet.len() {
+            1 => String::new(),
+            n => format!("; and for {} more", n - 1),
+        };
+        Some(format!("waits for assignment {other}, {words}{more}"))
+    }
+
+    fn lacks(&self, assignment: &str, other: &str) -> Option<String> {
+        const NOT_HERE: &str =
+            "which does not reach this cluster: assign it here too, or take it out of dependsOn";
+        let Some(shared) = self.get(other) else {
+            return Some(NOT_HERE.to_owned());
+        };
+        let said = {
+            let word = shared.word.lock();
+            let Some(goal) = word.goal else {
+                return Some(NOT_HERE.to_owned());
+            };
+            word.said.clone().filter(|said| said.of == goal)
+        };
+        let Some(said) = said else {
+            return Some("of which nothing is known yet".to_owned());
+        };
+        let done =
+            said.sync == Sync::Synced && matches!(said.health, Health::Healthy | Health::Suspended);
+        // It waits for an object that we let go of only with our new target:
+        // one of the two has to go first.
+        if done || shared.inventory.lock().waits_for_objects_of(assignment) {
+            return None;
+        }
+        let (sync, health) = (said.sync.as_str_name(), said.health.as_str_name());
+        Some(match said.message.as_str() {
+            "" => format!("which is {sync} and {health}"),
+            message => format!("which is {sync} and {health}: {message}"),
+        })
+    }
+
+    /// Waits until nothing of what `assignment` depends on is unmet; calls
+    /// `news` whenever that may read otherwise than before.
+    pub async fn met(&self, assignment: &str, others: &[String], news: impl Fn()) {
+        loop {
+            let mut changed = std::pin::pin!(self.said.notified());
+            changed.as_mut().enable();
+            if self.unmet(assignment, others).is_none() {
+                return;
+            }
+            news();
+            changed.await;
+        }
+    }
+
     /// Wakes everybody who waits for objects of others.
     pub fn wake_contenders(&self) {
         for shared in self.all() {
@@ -153,7 +254,41 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_proto::Digest;
+
+    #[test]
+    fn what_is_depended_on_has_to_be_done_with_its_present_goal() {
+        let registry = Registry::default();
+        let others = ["base".to_owned()];
+        let unmet = || registry.unmet("shop", &others);
+        assert!(unmet().unwrap().contains("does not reach this cluster"));
+        let base = registry.add(Inventory::new("base"));
+        assert!(
+            unmet()
+                .unwrap()
+                .contains("assignment base, which does not reach")
+        );
+        let goal = (Digest::of(b"one"), 7);
+        registry.expect(&base, Some(goal));
+        assert!(unmet().unwrap().contains("nothing is known yet"));
+        let mut said = Said {
+            of: goal,
+            sync: Sync::Synced,
+            health: Health::Progressing,
+            message: String::new(),
+        };
+        registry.say(&base, said.clone());
+        let words = unmet().unwrap();
+        assert_eq!(
+            words,
+            "waits for assignment base, which is Synced and Progressing"
+        );
+        said.health = Health::Healthy;
+        registry.say(&base, said.clone());
+        assert_eq!(unmet(), None);
+        registry.expect(&base, Some((Digest::of(b"two"), 7)));
+        registry.say(&base, said);
+        assert!(unmet().is_some(), "it was said of the goal before");
+    }
 
     #[test]
     fn an_object_belongs_to_who_holds_it_until_they_let_go() {

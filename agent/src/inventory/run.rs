@@ -3,6 +3,7 @@
 
 use lockstep_proto::Digest;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// What is kept of the reason for a failure.
 const LONGEST_REASON: usize = 512;
@@ -14,6 +15,8 @@ pub struct Run {
     pub target: Digest,
     /// How it ended; none while it runs.
     pub end: Option<End>,
+    /// When it was begun, as far as this agent knows.
+    pub at: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +29,11 @@ pub enum End {
 impl Run {
     #[must_use]
     pub fn begun(target: Digest) -> Self {
-        Self { target, end: None }
+        Self {
+            target,
+            end: None,
+            at: Instant::now(),
+        }
     }
 
     #[must_use]
@@ -84,7 +91,11 @@ impl RunText {
             _ => return None,
         };
         let target = self.target.parse().ok()?;
-        Some(Run { target, end })
+        Some(Run {
+            target,
+            end,
+            at: Instant::now(),
+        })
     }
 }
 
@@ -100,12 +111,13 @@ mod tests {
             Some(End::failed("BackoffLimitExceeded: no \"luck\"")),
         ] {
             let run = Run {
-                target: Digest::of(b"target"),
                 end,
+                ..Run::begun(Digest::of(b"target"))
             };
             let text = serde_json::to_string(&RunText::write(&run)).unwrap();
             let read: RunText = serde_json::from_str(&text).unwrap();
-            assert_eq!(read.read(), Some(run));
+            let read = read.read().unwrap();
+            assert_eq!((read.target, read.end), (run.target, run.end));
         }
     }
 

@@ -3,20 +3,27 @@
 //! step depends on what was meant to come after another, and a crash between
 //! any two changes nothing but the time.
 
+mod around;
+mod gate;
+mod hooks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
+use lockstep_proto::traits::Hook;
 use tokio::time::Instant;
 
 use super::Goal;
 use super::fate::{Blocked, Fate, Fates};
-use super::stage::{Stage, stage};
-use crate::cluster::{GroupKind, KindMap};
-use crate::inventory::{Inventory, Item, Look, ObjectId, Presence};
+use super::stage::Place;
+use crate::cluster::KindMap;
+use crate::inventory::{End, Inventory, Item, Look, ObjectId, Presence};
 use lockstep_proto::v1::drift::Policy;
-use lockstep_proto::v1::health::Status as Health;
+
+pub use around::Surroundings;
+pub use gate::Way;
+pub use hooks::Phase;
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +39,17 @@ pub enum Step {
     Store { begin: bool },
     /// See whether these were changed by others.
     Prove(Vec<ObjectId>),
-    /// Apply these, all of one stage.
-    Send(Stage, Vec<ObjectId>),
+    /// Note how these hooks ended.
+    Conclude(Vec<(ObjectId, End)>),
+    /// Run these hooks.
+    Run(Vec<ObjectId>),
+    /// Delete the objects of these hooks, which have ended.
+    Clear(Vec<ObjectId>),
+    /// Apply these, all of one place in the order.
+    Send(Place, Vec<ObjectId>),
     /// Let go of these without deleting them.
     Release(Vec<ObjectId>),
-    /// Delete these, all of one stage.
+    /// Delete these, all of one place in the order.
     Delete(Vec<ObjectId>),
     /// Note that the target is reached.
     Settle,
@@ -51,115 +64,6 @@ pub enum Step {
 pub struct Pace {
     pub resolve: Option<Instant>,
     pub claim: Option<Instant>,
-}
-
-/// What the rest of the Inventory means for one item.
-pub struct Surroundings<'a> {
-    namespaces: HashMap<&'a str, &'a Item>,
-    definitions: HashMap<&'a str, &'a Item>,
-    /// Namespaces and definitions that something wanted lives by.
-    lived_by: HashSet<String>,
-    kinds: &'a KindMap,
-}
-
-impl<'a> Surroundings<'a> {
-    #[must_use]
-    pub fn new(inventory: &'a Inventory, kinds: &'a KindMap) -> Self {
-        let mut around = Self {
-            namespaces: HashMap::new(),
-            definitions: HashMap::new(),
-            lived_by: HashSet::new(),
-            kinds,
-        };
-        let mut unwanted = false;
-        for (id, item) in inventory.iter() {
-            if id.is("", "Namespace") {
-                around.namespaces.insert(&id.name, item);
-                unwanted |= item.wanted.is_none();
-            } else if id.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-                around.definitions.insert(&id.name, item);
-                unwanted |= item.wanted.is_none();
-            }
-        }
-        if unwanted {
-            for (id, _) in inventory.iter().filter(|(_, item)| item.wanted.is_some()) {
-                around
-                    .lived_by
-                    .insert(format!("Namespace {}", id.namespace));
-                if let Some(name) = around.definition_of(id) {
-                    around.lived_by.insert(format!("Definition {name}"));
-                }
-            }
-        }
-        around
-    }
-
-    /// "widgets.example.com", where the kind is served and defined by a CRD
-    /// of this Inventory.
-    fn definition_of(&self, id: &ObjectId) -> Option<String> {
-        if self.definitions.is_empty() {
-            return None;
-        }
-        let resource = self.kinds.preferred(&id.kind.group, &id.kind.kind)?;
-        let name = format!("{}.{}", resource.plural, resource.group);
-        self.definitions.contains_key(name.as_str()).then_some(name)
-    }
-
-    #[must_use]
-    pub fn stage(&self, id: &ObjectId) -> Stage {
-        let defined_here = self.definition_of(id).is_some();
-        stage(&id.kind.group, &id.kind.kind, defined_here)
-    }
-
-    /// What has to be ready before `id` can be applied.
-    #[must_use]
-    pub fn waits_for(&self, id: &ObjectId) -> Option<String> {
-        if let Some(namespace) = self.namespaces.get(&*id.namespace)
-            && !id.namespace.is_empty()
-            && namespace.wanted.is_some()
-        {
-            let ready = match namespace.presence {
-                Presence::Present => true,
-                Presence::Unseen => namespace.applied.is_some(),
-                Presence::Absent | Presence::Going => false,
-            };
-            if !ready {
-                return Some(format!("v1 Namespace {}", id.namespace));
-            }
-        }
-        let name = self.definition_of(id)?;
-        let definition = self.definitions.get(name.as_str())?;
-        let ready = definition.wanted.is_none()
-            || (definition.presence == Presence::Present && definition.health == Health::Healthy);
-        (!ready).then(|| format!("{} CustomResourceDefinition {name}", definition.api_version))
-    }
-
-    /// The namespace and the definition in the Inventory that `id` cannot be
-    /// without.
-    #[must_use]
-    pub fn lives_by(&self, id: &ObjectId) -> Vec<ObjectId> {
-        let named = |group: &str, kind: &str, name: &str| ObjectId {
-            kind: GroupKind {
-                group: group.into(),
-                kind: kind.into(),
-            },
-            namespace: "".into(),
-            name: name.into(),
-        };
-        let namespace = self.namespaces.contains_key(&*id.namespace);
-        let namespace = namespace.then(|| named("", "Namespace", &id.namespace));
-        let definition = self
-            .definition_of(id)
-            .map(|name| named("apiextensions.k8s.io", "CustomResourceDefinition", &name));
-        namespace.into_iter().chain(definition).collect()
-    }
-
-    /// Deleting it would take down what is wanted.
-    pub(super) fn is_lived_by(&self, id: &ObjectId) -> bool {
-        (id.is("", "Namespace") && self.lived_by.contains(&format!("Namespace {}", id.name)))
-            || (id.is("apiextensions.k8s.io", "CustomResourceDefinition")
-                && self.lived_by.contains(&format!("Definition {}", id.name)))
-    }
 }
 
 /// See the module.
@@ -177,10 +81,19 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
     }
 
     let around = Surroundings::new(inventory, kinds);
+    let way = Way::new(goal, inventory, &around, now);
+    let paused = goal.target().is_some_and(|target| target.policy.paused);
+    let timeout = goal.target().map_or(Duration::ZERO, |t| t.policy.timeout);
+    let (open_at, needs) = (way.open(), way.hooks.needs(&around));
+    let may_go = |id: &ObjectId, item: &Item, place: Place| {
+        // Correcting what is applied is not on the way, and waits for nobody.
+        !item.is_outdated() || way.reached || open_at == Some(place.gate()) || needs.contains(id)
+    };
     let mut suspects = Vec::new();
-    let mut due: Vec<(Stage, ObjectId)> = Vec::new();
+    let mut due: Vec<(Place, &ObjectId)> = Vec::new();
     let mut unwanted = Vec::new();
     let mut open = false;
+    let mut unready = false;
     let mut unstored = false;
     let default = goal
         .target()
@@ -190,42 +103,76 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
             unwanted.push((id, item));
             continue;
         }
+        if item.hook().is_some() {
+            continue;
+        }
         let policy = item.policy(default);
         open |= item.is_outdated() || (policy == Policy::Correct && item.is_missing());
+        unready |= !item.is_ready() && !(policy == Policy::Ignore && item.is_missing());
+        wake.not_yet(item.overdue_at(timeout));
+        wake.not_yet(item.late_at(timeout));
         match item.look(policy, now) {
             Look::Now => suspects.push(id.clone()),
             Look::At(then) => wake.at(Some(then)),
             Look::No => {}
         }
-        if item.is_due(policy) {
+        if item.is_due(policy) && !paused {
+            let place = around.place(id, item.traits().wave);
+            if !may_go(id, item, place) {
+                continue;
+            }
             let rests = item.rests_until(now);
             if rests.is_some() {
                 wake.at(rests);
             } else if around.waits_for(id).is_none() {
                 unstored |= !item.stored || (item.is_outdated() && item.applied.is_some());
-                due.push((around.stage(id), id.clone()));
+                due.push((place, id));
             }
         }
     }
     if !suspects.is_empty() {
         return Step::Prove(suspects);
     }
-    let settled = inventory.settled.as_ref().filter(|settled| !settled.left);
-    let reached = settled.is_some_and(|settled| {
-        goal.target().is_some_and(|target| {
-            settled.digest == target.digest && settled.namespace == target.namespace
-        })
-    });
-    let leaves = settled.is_some() && !reached && !(due.is_empty() && unwanted.is_empty());
-    let begins = inventory.is_intending() && !(due.is_empty() && unwanted.is_empty());
-    if unstored || leaves || begins {
+    if paused {
+        return rest(inventory, &wake);
+    }
+    let ended = way.hooks.ended();
+    if !ended.is_empty() {
+        return Step::Conclude(ended);
+    }
+    wake.not_yet(way.hooks.deadline());
+    let hooks = hooks_to_begin(&way, &around, unready, &mut wake);
+    unstored |= hooks.iter().any(|(_, item)| !item.stored);
+    let changes = !(due.is_empty() && hooks.is_empty() && unwanted.is_empty());
+    let settled = inventory
+        .settled
+        .as_ref()
+        .is_some_and(|settled| !settled.left);
+    let leaves = settled && !way.reached && changes;
+    if unstored || leaves || (inventory.is_intending() && changes) {
         return Step::Store { begin: true };
     }
-    if let Some(stage) = due.iter().map(|(stage, _)| *stage).min() {
-        let of_stage = due.into_iter().filter(|(s, _)| *s == stage);
-        return Step::Send(stage, of_stage.map(|(_, id)| id).collect());
+    let cleared: Vec<_> = way.hooks.to_clear().collect();
+    let cleared = ready(&cleared, &mut wake);
+    if !cleared.is_empty() {
+        // How a hook ended has to be known for good before its object goes.
+        return if inventory.is_dirty() {
+            Step::Store { begin: false }
+        } else {
+            Step::Clear(cleared)
+        };
     }
-    let all_applied = !open && inventory.unresolved.is_empty() && inventory.contested.is_empty();
+    if !hooks.is_empty() {
+        return Step::Run(hooks.into_iter().map(|(id, _)| id.clone()).collect());
+    }
+    if let Some(first) = due.iter().map(|(place, _)| *place).min() {
+        let of_place = due.into_iter().filter(|(place, _)| *place == first);
+        return Step::Send(first, of_place.map(|(_, id)| id.clone()).collect());
+    }
+    let all_applied = !open
+        && inventory.unresolved.is_empty()
+        && inventory.contested.is_empty()
+        && (way.reached || way.hooks.phase(Hook::PreSync).is_done());
     if all_applied || *goal == Goal::Remove {
         match remove(goal, inventory, &around, &unwanted, &mut wake) {
             Ok(step) => return step,
@@ -237,11 +184,45 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
         if *goal == Goal::Remove {
             return Step::Vanish;
         }
-        if !reached {
+        if !way.reached {
             return Step::Settle;
         }
     }
     rest(inventory, &wake)
+}
+
+/// The hooks whose turn it is.
+fn hooks_to_begin<'a>(
+    way: &Way<'a>,
+    around: &Surroundings<'_>,
+    unready: bool,
+    wake: &mut Wake,
+) -> Vec<(&'a ObjectId, &'a Item)> {
+    if way.hooks.is_empty() {
+        return Vec::new();
+    }
+    let mut idle = Vec::new();
+    let mut take = |hook: Hook| {
+        let phase = way.hooks.phase(hook);
+        if phase.failed.is_none() {
+            idle.extend(phase.idle);
+        }
+    };
+    let after = way.hooks.phase(Hook::PostSync);
+    if !way.reached {
+        take(Hook::PreSync);
+    } else if !unready || after.is_under_way() {
+        take(Hook::PostSync);
+    }
+    if way.has_failed() {
+        take(Hook::SyncFail);
+    }
+    idle.retain(|(id, item)| {
+        let rests = item.rests_until(wake.now);
+        wake.at(rests);
+        rests.is_none() && item.presence != Presence::Going && around.waits_for(id).is_none()
+    });
+    idle
 }
 
 /// What was learned meanwhile is stored before resting on it.
@@ -284,12 +265,18 @@ fn remove(
     if left.iter().any(|(id, _)| fates.is_container(id)) {
         return Err(None);
     }
-    let last = deleted.iter().map(|(id, _)| around.stage(id)).max();
-    deleted.retain(|(id, _)| Some(around.stage(id)) == last);
+    let last = deleted.iter().map(|item| turn(around, item)).max();
+    deleted.retain(|item| Some(turn(around, item)) == last);
     match ready(&deleted, wake) {
         ready if ready.is_empty() => Err(None),
         ready => Ok(Step::Delete(ready)),
     }
+}
+
+/// Removal goes the other way than creation; what hooks left behind goes first.
+fn turn(around: &Surroundings<'_>, (id, item): &(&ObjectId, &Item)) -> (bool, Place) {
+    let traits = item.traits();
+    (traits.hook.is_some(), around.place(id, traits.wave))
 }
 
 /// Those that nothing forbids to touch now.
@@ -321,6 +308,11 @@ impl Wake {
         if let Some(then) = then {
             self.earliest = Some(self.earliest.map_or(then, |at| at.min(then)));
         }
+    }
+
+    /// A time to wake up at, unless it is over.
+    fn not_yet(&mut self, then: Option<Instant>) {
+        self.at(then.filter(|then| *then > self.now));
     }
 
     /// Whether that time has come; if not, it is a time to wake up.

@@ -4,6 +4,7 @@ use super::*;
 use crate::apply::Policy;
 use crate::apply::Target;
 use crate::apply::share::Share;
+use crate::apply::stage::Stage;
 use crate::health::Judgement;
 use crate::inventory::{Drift, News};
 use lockstep_proto::Digest;
@@ -60,6 +61,17 @@ fn id(inventory: &mut Inventory, object: &str) -> ObjectId {
 fn want(inventory: &mut Inventory, object: &str) {
     let id = id(inventory, object);
     inventory.want(&id, "v1", Digest::of(b"one"), None);
+}
+
+/// A watch says that the object does well.
+fn heal(inventory: &mut Inventory, id: &ObjectId) {
+    let item = inventory.get_mut(id).unwrap();
+    item.hear(News::There {
+        version: item.version + 1,
+        owned: item.owned,
+        going: false,
+        judgement: Judgement::healthy(),
+    });
 }
 
 fn aim(inventory: &mut Inventory, objects: &[&str]) {
@@ -122,7 +134,7 @@ fn stages_go_one_by_one_and_an_object_waits_for_its_namespace() {
     inventory.stored();
     let goal = target(true);
     let first = step(&goal, &inventory);
-    assert!(matches!(first, Step::Send(Stage::Namespaces, _)));
+    assert!(matches!(first, Step::Send(place, _) if place.stage == Stage::Namespaces));
     let namespace = id(&mut inventory, "Namespace shop");
     inventory.confirm(&namespace, Digest::of(b"one"), 7);
     let going = inventory.get_mut(&namespace).unwrap();
@@ -135,6 +147,11 @@ fn stages_go_one_by_one_and_an_object_waits_for_its_namespace() {
         .get_mut(&namespace)
         .unwrap()
         .answered(6, 7, false, true);
+    assert!(
+        matches!(step(&goal, &inventory), Step::Store { begin: false }),
+        "nobody knows yet how it does"
+    );
+    heal(&mut inventory, &namespace);
     assert_eq!(names(&step(&goal, &inventory)), ["settings"]);
 }
 

@@ -333,7 +333,7 @@ async fn an_object_that_somebody_else_took_over_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn custom_resources_wait_for_their_definition() {
+async fn definitions_come_first_and_custom_resources_last() {
     let mut world = World::new();
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "widgets.example.com"},
@@ -344,14 +344,13 @@ async fn custom_resources_wait_for_their_definition() {
     world.start();
     let report = world
         .until("shop", |r| {
-            r.problems
-                .iter()
-                .any(|p| p.message.contains("serves no kind Widget"))
+            r.message
+                .contains("wait for apiextensions.k8s.io/v1 CustomResourceDefinition")
         })
         .await;
     assert!(
-        world.fake.get(&path("c")).is_some(),
-        "nothing else waits: {report:?}"
+        world.fake.get(&path("c")).is_none(),
+        "the next stage waits: {report:?}"
     );
     world.fake.set_status(
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com",
