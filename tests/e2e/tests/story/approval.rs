@@ -44,12 +44,12 @@ async fn a_large_removal_waits_for_approval_and_asks_anew_for_the_next_one() -> 
     }
     steps(&world, "2").await?;
     let eu = world.cluster("eu-1");
-    ensure!(eu.data("shop", "cm-9", "n").await?.is_some());
+    ensure!(eu.data("shop", "cm-9", "number").await?.is_some());
 
     run(&world, &["approve", "shop"]).await?;
     world.arrived("shop", &fewer).await?;
-    ensure!(eu.data("shop", "cm-9", "n").await?.is_none());
-    ensure!(eu.data("shop", "cm-5", "n").await?.is_some());
+    ensure!(eu.data("shop", "cm-9", "number").await?.is_none());
+    ensure!(eu.data("shop", "cm-5", "number").await?.is_some());
     stage_becomes(&world, "-", &[]).await?;
     refused(&world, &["approve", "shop"], 1, &["shop"]).await?;
 
@@ -60,7 +60,7 @@ async fn a_large_removal_waits_for_approval_and_asks_anew_for_the_next_one() -> 
         row["awaitingApproval"] == 4
     })
     .await?;
-    ensure!(eu.data("shop", "cm-5", "n").await?.is_some());
+    ensure!(eu.data("shop", "cm-5", "number").await?.is_some());
 
     // Put back in Git, nothing waits any more.
     let back = shop

@@ -29,7 +29,7 @@ spec:
 /// ConfigMaps `cm-0` to `cm-N` in one file.
 pub fn config_maps(count: usize) -> String {
     (0..count)
-        .map(|n| config_map(&format!("cm-{n}"), "n", &n.to_string()))
+        .map(|n| config_map(&format!("cm-{n}"), "number", &n.to_string()))
         .collect()
 }
 

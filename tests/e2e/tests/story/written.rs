@@ -86,7 +86,7 @@ async fn from_the_first_version_to_the_last() -> Result<()> {
     .await?;
     ensure!(row["appliedRevision"] == *first, "{row}");
     let said = row["message"].as_str().unwrap_or_default();
-    for word in ["lockstep sync shop", "apps/v1 Deployment shop/web"] {
+    for word in ["lockstep sync shop", "changed apps/v1 Deployment"] {
         ensure!(said.contains(word), "no {word:?} in {row}");
     }
     let status = status_becomes(&world, "pending", |s| s["pending"]["changed"] == 1).await?;
