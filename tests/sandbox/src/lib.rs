@@ -24,6 +24,7 @@ mod store;
 mod table;
 mod watch;
 
+pub use http::{AnswerBody, Broken};
 pub use sandbox::{Sandbox, SandboxOptions};
 
 /// The Kubernetes version that the sandbox says it is.

@@ -1,12 +1,15 @@
 //! A sandbox from outside: start, stop, look, disturb.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use http::{Request, Response};
+use hyper::body::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::controllers;
 use crate::faults::Faults;
-use crate::http::{bind, serve};
+use crate::http::{AnswerBody, Broken, bind, handle, serve};
 use crate::machinery::{Deletion, Options, State, Target, Validation};
 use crate::store::ObjectId;
 
@@ -122,11 +125,50 @@ impl Sandbox {
     ///
     /// If the port cannot be bound.
     pub async fn start(options: SandboxOptions) -> anyhow::Result<Self> {
+        let sandbox = Self::furnished(options)?;
+        sandbox.run().await?;
+        Ok(sandbox)
+    }
+
+    /// A cluster without a port: requests come by [`Self::call`] alone, so that all of it
+    /// runs on the caller's runtime, and by its clock.
+    ///
+    /// # Errors
+    ///
+    /// If the first objects cannot be made.
+    pub fn without_port(options: SandboxOptions) -> anyhow::Result<Self> {
+        let sandbox = Self::furnished(options)?;
+        let stop = sandbox.inner.running();
+        sandbox
+            .tasks
+            .spawn(controllers::run(sandbox.inner.clone(), stop));
+        Ok(sandbox)
+    }
+
+    /// Answers one request, as if it had come by a connection.
+    ///
+    /// # Errors
+    ///
+    /// If a fault breaks the connection.
+    pub fn call<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Broken>> + Send + use<B>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let inner = self.inner.clone();
+        async move { handle(&inner, request).await }
+    }
+
+    fn furnished(options: SandboxOptions) -> anyhow::Result<Self> {
         let faults = Faults::default();
         let mut state = State::new(faults.clone());
         controllers::furnish(&mut state, &options.name)
             .context("the first objects of the sandbox")?;
-        let sandbox = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 state: Mutex::new(state),
                 faults,
@@ -137,9 +179,7 @@ impl Sandbox {
                 watches: Mutex::default(),
             }),
             tasks: TaskTracker::new(),
-        };
-        sandbox.run().await?;
-        Ok(sandbox)
+        })
     }
 
     async fn run(&self) -> anyhow::Result<()> {

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::status::Status;
 
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// The body of an answer; that of a watch goes on.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// What a handler gives back.
 pub(crate) type Answer = Response<Body>;

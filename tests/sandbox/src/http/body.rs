@@ -1,10 +1,12 @@
 //! Request bodies: bounded, JSON or YAML.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::Body;
 use serde_json::Value;
 
 use crate::status::Status;
@@ -15,7 +17,11 @@ const MOST_BODY_BYTES: usize = 3 << 20;
 /// What typed clients send where they may.
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
-pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Status> {
+pub(crate) async fn collect<B>(body: B) -> Result<Bytes, Status>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     match Limited::new(body, MOST_BODY_BYTES).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {

@@ -11,6 +11,8 @@ mod route;
 mod serve;
 
 pub(crate) use accept::View;
+pub use answer::Body as AnswerBody;
 pub(crate) use answer::{Answer, stream};
 pub(crate) use objects::partial;
-pub(crate) use serve::{bind, serve};
+pub use serve::Broken;
+pub(crate) use serve::{bind, handle, serve};

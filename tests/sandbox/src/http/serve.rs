@@ -1,11 +1,12 @@
 //! The server: connections, and each request from its head to its answer.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -30,7 +31,7 @@ const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroup
 /// The connection is to break without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the sandbox was told to break this connection")]
-struct Broken;
+pub struct Broken;
 
 /// Takes connections until told to stop; each is cut then.
 pub(crate) async fn serve(inner: Arc<Inner>, listener: TcpListener, stop: CancellationToken) {
@@ -77,7 +78,12 @@ async fn connection(inner: Arc<Inner>, stream: TcpStream, stop: CancellationToke
     }
 }
 
-async fn handle(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Broken> {
+/// Answers one request, however it came.
+pub(crate) async fn handle<B>(inner: &Arc<Inner>, request: Request<B>) -> Result<Answer, Broken>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let whither = route(&inner.state.lock().catalogue, parts.uri.path());
