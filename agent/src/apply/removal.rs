@@ -17,7 +17,7 @@ use crate::inventory::{Item, News, ObjectId, Presence};
 /// Tries against an object that changes while we look at it.
 const TRIES: u32 = 5;
 /// How long to leave an object that another Assignment is about to take.
-const HAND_OVER: Duration = Duration::from_secs(1);
+const HAND_OVER: Duration = Duration::from_millis(300);
 
 /// What removing needs to know.
 #[derive(Clone, Copy)]
@@ -118,16 +118,23 @@ impl Remover<'_> {
             .unwrap_or_default()
     }
 
-    async fn delete_one(self, id: &ObjectId, api_version: &str) -> Result<Outcome, ApiError> {
+    /// Another Assignment has it, or is about to.
+    fn taken(self, id: &ObjectId) -> Option<Outcome> {
         match self.registry.elsewhere(self.assignment, id) {
-            Elsewhere::Nobody => {}
-            Elsewhere::Held(_) => return Ok(Outcome::Done),
+            Elsewhere::Nobody => None,
+            Elsewhere::Held(_) => Some(Outcome::Done),
             Elsewhere::Awaited(by) => {
                 if let Some(contender) = self.registry.get(&by) {
                     contender.urgent.notify_one();
                 }
-                return Ok(Outcome::Awaited);
+                Some(Outcome::Awaited)
             }
+        }
+    }
+
+    async fn delete_one(self, id: &ObjectId, api_version: &str) -> Result<Outcome, ApiError> {
+        if let Some(outcome) = self.taken(id) {
+            return Ok(outcome);
         }
         let Some(path) = self.path(id, api_version).await? else {
             return Ok(Outcome::Done);
@@ -173,8 +180,8 @@ impl Remover<'_> {
         api_version: &str,
         why: String,
     ) -> Result<Outcome, ApiError> {
-        if self.registry.elsewhere(self.assignment, id) != Elsewhere::Nobody {
-            return Ok(Outcome::Done);
+        if let Some(outcome) = self.taken(id) {
+            return Ok(outcome);
         }
         let Some(path) = self.path(id, api_version).await? else {
             return Ok(Outcome::Done);

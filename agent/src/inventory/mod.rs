@@ -126,6 +126,8 @@ pub struct Inventory {
     intending: bool,
     /// The target that was begun last.
     begun: Option<Digest>,
+    /// Forgotten, and not yet so in what is stored.
+    gone: HashSet<ObjectId>,
     shards: u16,
     dirty: Vec<bool>,
 }
@@ -147,6 +149,7 @@ impl Inventory {
             words: HashSet::new(),
             intending: false,
             begun: None,
+            gone: HashSet::new(),
             shards: 1,
             dirty: vec![false],
         }
@@ -240,6 +243,7 @@ impl Inventory {
         }
         let item = Item::wanted(api_version, wanted, traits);
         self.items.insert(id.clone(), item);
+        self.gone.remove(id);
     }
 
     /// Where exactly this was settled and nothing begun since, all that stands
@@ -432,6 +436,7 @@ impl Inventory {
     /// The object is gone, or not ours any more.
     pub fn forget(&mut self, id: &ObjectId) {
         if self.items.remove(id).is_some_and(|item| item.stored) {
+            self.gone.insert(id.clone());
             self.touch(id);
         }
     }

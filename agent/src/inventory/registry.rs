@@ -60,9 +60,9 @@ pub struct Registry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Elsewhere {
     Nobody,
-    /// It stands in that Assignment's Inventory, which wants it.
+    /// It stands in that Assignment's stored Inventory, which wants it.
     Held(Arc<str>),
-    /// That Assignment waits for us to let go of it.
+    /// That Assignment waits for us to let go of it, or is about to take it.
     Awaited(Arc<str>),
 }
 
@@ -133,8 +133,13 @@ impl Registry {
         let mut awaited = Elsewhere::Nobody;
         for (name, shared) in self.others(assignment) {
             let inventory = shared.inventory.lock();
-            if inventory.get(id).is_some_and(|item| item.wanted.is_some()) {
-                return Elsewhere::Held(name);
+            if let Some(item) = inventory.get(id).filter(|item| item.wanted.is_some()) {
+                // Before that is stored, a crash would leave it to nobody.
+                return if item.stored && !inventory.is_intending() {
+                    Elsewhere::Held(name)
+                } else {
+                    Elsewhere::Awaited(name)
+                };
             }
             if inventory.contested.contains_key(id) {
                 awaited = Elsewhere::Awaited(name);
@@ -313,6 +318,13 @@ mod tests {
         assert_eq!(registry.elsewhere("one", &id), Elsewhere::Nobody);
 
         two.inventory.lock().want(&id, "v1", Digest::of(b""), None);
+        assert_eq!(
+            registry.elsewhere("one", &id),
+            Elsewhere::Awaited("two".into()),
+            "a crash now must not leave it to nobody"
+        );
+        two.inventory.lock().intend();
+        two.inventory.lock().stored();
         assert_eq!(
             registry.elsewhere("one", &id),
             Elsewhere::Held("two".into())

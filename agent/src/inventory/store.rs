@@ -5,7 +5,7 @@
 //! Shard 0 also says what was settled. It is written last, so that it never
 //! claims more than the other shards hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Inventory, Settled, shard};
+use super::{Inventory, ObjectId, Settled, shard};
 use crate::cluster::{ASSIGNMENT_LABEL, ApiError, Cluster, SYSTEM_NAMESPACE};
 
 const COMPONENT_LABEL: &str = "lockstep.dev/component";
@@ -75,11 +75,13 @@ pub struct Store {
 struct Saving<'a> {
     inventory: &'a Mutex<Inventory>,
     dirty: Vec<bool>,
+    gone: HashSet<ObjectId>,
 }
 
 impl Saving<'_> {
     fn done(mut self) {
         self.dirty.clear();
+        self.gone.clear();
         self.inventory.lock().intending = false;
     }
 }
@@ -89,6 +91,11 @@ impl Drop for Saving<'_> {
         let mut inventory = self.inventory.lock();
         for (now, was) in inventory.dirty.iter_mut().zip(&self.dirty) {
             *now |= *was;
+        }
+        for id in self.gone.drain() {
+            if !inventory.contains(&id) {
+                inventory.gone.insert(id);
+            }
         }
     }
 }
@@ -254,7 +261,13 @@ impl Store {
             let clean = vec![false; guard.dirty.len()];
             let dirty = std::mem::replace(&mut guard.dirty, clean);
             let shards = shard::encode(&guard, &dirty);
-            (Saving { inventory, dirty }, shards, data(&guard))
+            let gone = std::mem::take(&mut guard.gone);
+            let saving = Saving {
+                inventory,
+                dirty,
+                gone,
+            };
+            (saving, shards, data(&guard))
         };
         self.write(shards, data).await?;
         saving.done();
@@ -428,7 +441,10 @@ impl Store {
 
 impl Inventory {
     fn merge(&mut self, stored: Inventory) {
-        for (id, item) in stored.items {
+        // What was removed since the last save is no news that somebody has.
+        let gone = &self.gone;
+        let known = stored.items.into_iter();
+        for (id, item) in known.filter(|(id, _)| !gone.contains(id)) {
             match self.items.get_mut(&id) {
                 Some(known) if known.applied != item.applied => known.applied = None,
                 Some(_) => {}

@@ -268,13 +268,23 @@ impl Model {
             }
             self.states[slot] = match (self.wants[slot].owner, was.owner) {
                 (Some(owner), _) => State::Ours(owner),
-                (None, Some(owner)) if before.hands[slot] == Some(Hand::Deleted) => {
-                    drop(owner);
-                    State::Absent
-                }
+                (None, Some(_)) if before.hands[slot] == Some(Hand::Deleted) => State::Absent,
                 (None, Some(owner)) => self.dropped(before, slot, owner),
                 (None, None) => self.states[slot],
             };
+        }
+        // Something that stays keeps what it lives by, if both go at once.
+        for (slot, at) in SLOTS.iter().enumerate() {
+            let Some(needed) = at.needs else { continue };
+            let goes = |slot: usize| self.wants[slot].owner.is_none();
+            let owner = before.wants[slot].owner;
+            let together = owner.is_some() && goes(slot) && goes(needed);
+            if together
+                && before.wants[needed].owner == owner
+                && owner.is_some_and(|owner| self.dropped(before, slot, owner) == State::Left)
+            {
+                self.states[needed] = State::Left;
+            }
         }
         // What lives in or by something goes with it.
         for (slot, at) in SLOTS.iter().enumerate() {
