@@ -61,14 +61,14 @@ pub fn nothing_leaked(world: &World) -> Result<()> {
 
 /// The first thing that is not as it should be.
 pub fn wrong(world: &World) -> Option<String> {
-    for (slot, at) in SLOTS.iter().enumerate() {
-        if let Some(wrong) = wrong_object(world, slot) {
-            return Some(format!("{}: {wrong}", at.path()));
-        }
-    }
     for owner in 0..ASSIGNMENTS.len() {
         if let Some(wrong) = wrong_report(world, owner) {
             return Some(format!("report of {}: {wrong}", ASSIGNMENTS[owner]));
+        }
+    }
+    for (slot, at) in SLOTS.iter().enumerate() {
+        if let Some(wrong) = wrong_object(world, slot) {
+            return Some(format!("{}: {wrong}", at.path()));
         }
     }
     match listed(world) {

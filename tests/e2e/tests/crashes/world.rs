@@ -31,7 +31,8 @@ use crate::wire::{Crash, Wire};
 
 /// How long the agent may take to come to rest: several of its longest waits.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
-const MOMENT: Duration = Duration::from_millis(250);
+const MOMENT: Duration = Duration::from_millis(100);
+const LONGEST_MOMENT: Duration = Duration::from_secs(5);
 /// What is so has to be so a while later.
 const LATER: Duration = Duration::from_secs(3);
 
@@ -371,6 +372,7 @@ impl World {
     /// Waits until all is as it should be, and stays so.
     async fn converge(&mut self) -> Result<()> {
         let end = tokio::time::Instant::now() + LONGEST;
+        let mut moment = MOMENT;
         loop {
             let wrong = check::wrong(self);
             let Some(wrong) = wrong else {
@@ -384,7 +386,8 @@ impl World {
                 tokio::time::Instant::now() < end,
                 "never converged: {wrong}"
             );
-            tokio::time::sleep(MOMENT).await;
+            tokio::time::sleep(moment).await;
+            moment = LONGEST_MOMENT.min(moment * 3 / 2);
         }
         check::nothing_leaked(self)?;
         let fallen = self.wire.fallen();
