@@ -2,21 +2,17 @@
 //! namespace, and what can be neither applied nor looked up yet.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lockstep_proto::Digest;
 use lockstep_proto::bundle::IndexEntry;
 use tokio::time::Instant;
 
 use super::Target;
+use super::send::NEVER;
 use crate::bundle::{Asked, Listed};
 use crate::cluster::KindMap;
 use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::{Contested, Inventory, ObjectId, Unresolved};
-
-/// No attempt mends what only another commit can; as good as never, and still
-/// a time that can be reckoned with.
-const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// Makes `entries` what `shared` wants, and nothing else.
 pub fn aim(
@@ -48,6 +44,7 @@ pub fn claim(registry: &Registry, shared: &Shared) -> bool {
         (Arc::clone(&inventory.assignment), ids)
     };
     let held = registry.held_by_others(&assignment, &ids);
+    let left = registry.left_by_others(&assignment, &ids);
     let mut inventory = shared.inventory.lock();
     let mut claimed = false;
     for id in ids {
@@ -63,6 +60,9 @@ pub fn claim(registry: &Registry, shared: &Shared) -> bool {
                 free.wanted,
                 free.traits,
             );
+            if left.contains(&id) {
+                inventory.take_over(&id);
+            }
             claimed = true;
         }
     }
@@ -94,6 +94,7 @@ fn take(
         .collect();
     drop(inventory);
     let held = registry.held_by_others(&assignment, &new);
+    let left = registry.left_by_others(&assignment, &new);
     let mut inventory = shared.inventory.lock();
     for (id, Listed { entry, traits }) in resolved {
         let api_version = &entry.key.api_version;
@@ -110,6 +111,9 @@ fn take(
             inventory.contested.insert(id, contested);
         } else {
             want(&mut inventory, &id, api_version, entry.sha256, traits);
+            if left.contains(&id) {
+                inventory.take_over(&id);
+            }
         }
     }
 }
@@ -131,6 +135,7 @@ fn want(
     if let Some(words) = nonsense
         && let Some(item) = inventory.get_mut(id)
     {
+        // No attempt mends what only another commit can.
         item.failed(&words, Instant::now() + NEVER);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::backoff::{backoff, moment};
+use super::newcomers::Newcomers;
 use super::send::{Loaded, PARALLEL, Sender, StepError, load};
 use crate::bundle::BundleFile;
 use crate::cluster::{ApiError, Deleted, Meta, Resource};
@@ -54,7 +55,8 @@ impl Sender<'_> {
                 match marked(&loaded.json, self.target.digest) {
                     Ok(json) => {
                         let json = json.into();
-                        self.send_one(Loaded { json, ..loaded }).await?;
+                        let newcomers = Newcomers::default();
+                        self.send_one(Loaded { json, ..loaded }, &newcomers).await?;
                     }
                     Err(words) => self.note(&id, &ApiError::Malformed(words)),
                 }

@@ -73,6 +73,10 @@ impl Sender<'_> {
 
     async fn prove_one(self, loaded: Loaded) -> Result<(), StepError> {
         let (id, wanted) = (loaded.id.clone(), loaded.entry.sha256);
+        if let Some(words) = self.caps.refuses(self.assignment, &id) {
+            self.refused(&id, &words);
+            return Ok(());
+        }
         let policy = {
             let inventory = self.shared.inventory.lock();
             let item = inventory

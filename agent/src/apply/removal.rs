@@ -8,7 +8,8 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use super::backoff::{backoff, moment};
-use super::send::{PARALLEL, StepError};
+use super::send::{NEVER, PARALLEL, StepError};
+use crate::caps::Caps;
 use crate::cluster::{ASSIGNMENT_LABEL, ApiError, Cluster, Deleted, GroupKind, Meta, Resource};
 use crate::health::{Subject, judge};
 use crate::inventory::registry::{Elsewhere, Registry, Shared};
@@ -24,6 +25,7 @@ const HAND_OVER: Duration = Duration::from_millis(300);
 pub struct Remover<'a> {
     pub cluster: &'a Cluster,
     pub registry: &'a Registry,
+    pub caps: &'a Caps,
     pub shared: &'a Shared,
     pub assignment: &'a str,
 }
@@ -44,6 +46,8 @@ enum Outcome {
     Going(Meta),
     /// Another Assignment takes it over in a moment.
     Awaited,
+    /// The cluster's owner does not allow it.
+    Refused(String),
 }
 
 impl Remover<'_> {
@@ -97,6 +101,12 @@ impl Remover<'_> {
                             Some(Instant::now() + HAND_OVER);
                     }
                 }
+                Ok(Outcome::Refused(words)) => {
+                    if let Some(item) = inventory.get_mut(&id) {
+                        let words = format!("cannot be removed: {words}");
+                        item.failed(&words, Instant::now() + NEVER);
+                    }
+                }
                 Err(error) if error.is_about_the_server() => return Err(error.into()),
                 Err(error) => {
                     if let Some(item) = inventory.get_mut(&id) {
@@ -145,7 +155,10 @@ impl Remover<'_> {
                 return Ok(Outcome::Done);
             };
             if !meta.is_of(self.assignment) {
-                return Ok(Outcome::Left(not_ours(&meta)));
+                return Ok(self.not_ours(id, &meta));
+            }
+            if let Some(words) = self.caps.refuses(self.assignment, id) {
+                return Ok(Outcome::Refused(words));
             }
             if meta.is_deleting() {
                 return Ok(Outcome::Going(meta));
@@ -190,7 +203,12 @@ impl Remover<'_> {
             return Ok(Outcome::Done);
         };
         if !meta.is_of(self.assignment) {
-            return Ok(Outcome::Left(not_ours(&meta)));
+            return Ok(self.not_ours(id, &meta));
+        }
+        if let Some(words) = self.caps.refuses(self.assignment, id) {
+            return Ok(Outcome::Left(format!(
+                "left in place, labelled as it is: {words}"
+            )));
         }
         let patch = serde_json::json!({"metadata": {
             "labels": {ASSIGNMENT_LABEL: null},
@@ -201,6 +219,18 @@ impl Remover<'_> {
             Err(error) if error.is_not_found() => Ok(Outcome::Done),
             Err(error) => Err(error),
         }
+    }
+
+    /// What never was ours is nothing to speak of.
+    fn not_ours(self, id: &ObjectId, meta: &Meta) -> Outcome {
+        let inventory = self.shared.inventory.lock();
+        if inventory.get(id).is_none_or(|item| !item.ours) {
+            return Outcome::Done;
+        }
+        Outcome::Left(match &meta.labels.assignment {
+            Some(other) => format!("left alone, it is labelled for assignment {other} now"),
+            None => format!("left alone, it no longer carries label {ASSIGNMENT_LABEL}"),
+        })
     }
 
     /// Where the object is; none where its kind is served no more, so that it
@@ -242,13 +272,6 @@ impl Remover<'_> {
         );
         let service = self.cluster.get(&path).await?;
         Ok(service.is_some_and(|s| s.pointer("/spec/service").is_some_and(|s| !s.is_null())))
-    }
-}
-
-fn not_ours(meta: &Meta) -> String {
-    match &meta.labels.assignment {
-        Some(other) => format!("left alone, it is labelled for assignment {other} now"),
-        None => format!("left alone, it no longer carries label {ASSIGNMENT_LABEL}"),
     }
 }
 

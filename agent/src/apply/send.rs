@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -15,17 +16,21 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Target;
 use super::backoff::{backoff, moment};
 use super::body::{as_found, body};
+use super::newcomers::{Claim, Newcomers};
 use super::tell::Wrong;
 use crate::bundle::BundleFile;
+use crate::caps::Caps;
 use crate::cluster::{ApiError, Cluster, Meta, Resource};
 use crate::inventory::ObjectId;
-use crate::inventory::registry::Shared;
+use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::store::create_namespace;
 use crate::journal::Journal;
 use crate::observe;
 
 /// Requests of one Assignment in flight.
 pub const PARALLEL: usize = 8;
+/// As good as never, and still a time that can be reckoned with.
+pub const NEVER: Duration = Duration::from_hours(24 * 365);
 /// Tries within one attempt at an object.
 const TRIES: u32 = 3;
 
@@ -46,6 +51,8 @@ pub enum StepError {
 #[derive(Clone, Copy)]
 pub struct Sender<'a> {
     pub cluster: &'a Cluster,
+    pub registry: &'a Registry,
+    pub caps: &'a Caps,
     pub shared: &'a Shared,
     pub journal: &'a Journal,
     pub assignment: &'a str,
@@ -65,15 +72,24 @@ impl Sender<'_> {
     /// # Errors
     /// [`StepError`], where it is no use to try the others.
     pub async fn send(self, file: &BundleFile, ids: Vec<ObjectId>) -> Result<(), StepError> {
+        let newcomers = &self.list_newcomers(&ids).await?;
         load(file, self.target, ids)
-            .map(|loaded| async move { self.send_one(loaded?).await })
+            .map(|loaded| async move { self.send_one(loaded?, newcomers).await })
             .buffer_unordered(PARALLEL)
             .try_collect()
             .await
     }
 
-    pub(super) async fn send_one(self, loaded: Loaded) -> Result<(), StepError> {
+    pub(super) async fn send_one(
+        self,
+        loaded: Loaded,
+        newcomers: &Newcomers,
+    ) -> Result<(), StepError> {
         let Loaded { id, entry, json } = loaded;
+        if let Some(words) = self.caps.refuses(self.assignment, &id) {
+            self.refused(&id, &words);
+            return Ok(());
+        }
         let wanted = entry.sha256;
         let mut wrong = None;
         {
@@ -110,7 +126,10 @@ impl Sender<'_> {
             }
         };
         drop(json);
-        self.apply(&id, &resource, wanted, body, wrong).await
+        let Some(claim) = self.claimed(newcomers, &id, &resource).await? else {
+            return Ok(());
+        };
+        self.apply(&id, &resource, wanted, body, wrong, claim).await
     }
 
     /// Applies what the object holds already, so that all of it is ours.
@@ -121,8 +140,35 @@ impl Sender<'_> {
         wanted: Digest,
         body: Bytes,
     ) -> Result<(), StepError> {
-        self.apply(id, resource, wanted, body, Some(Wrong::Owner))
+        let wrong = Some(Wrong::Owner);
+        self.apply(id, resource, wanted, body, wrong, Claim::Ours)
             .await
+    }
+
+    /// Finds out whether the object may be applied; says so where it may not.
+    async fn claimed(
+        self,
+        newcomers: &Newcomers,
+        id: &ObjectId,
+        resource: &Resource,
+    ) -> Result<Option<Claim>, StepError> {
+        let path = resource.object(&id.namespace, &id.name);
+        let mut tries = 0;
+        loop {
+            match self.claim(newcomers, id, &path).await {
+                Ok(Claim::Waits(words)) => self.note_moment(id, &words),
+                Ok(Claim::Refused(words)) => self.note_failure(id, &words, None),
+                Ok(claim) => return Ok(Some(claim)),
+                Err(error) if error.is_transient() && tries < TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(moment(tries, error.retry_after())).await;
+                    continue;
+                }
+                Err(error) if error.is_about_the_server() => return Err(error.into()),
+                Err(error) => self.note(id, &error),
+            }
+            return Ok(None);
+        }
     }
 
     /// The resource to send to; asks discovery once where it is not known.
@@ -148,6 +194,7 @@ impl Sender<'_> {
         wanted: Digest,
         body: Bytes,
         wrong: Option<Wrong>,
+        claim: Claim,
     ) -> Result<(), StepError> {
         let path = resource.object(&id.namespace, &id.name);
         let mut tries = 0;
@@ -157,6 +204,9 @@ impl Sender<'_> {
                 Ok((meta, found)) => {
                     if let Some(wrong) = &wrong {
                         self.tell_put_back(id, wrong, &meta);
+                    }
+                    if let Claim::Adopts(from) = &claim {
+                        self.adopted(id, from.as_ref());
                     }
                     let mut inventory = self.shared.inventory.lock();
                     let watched =
@@ -224,6 +274,7 @@ impl Sender<'_> {
 
     fn can_create(self, id: &ObjectId, error: &ApiError) -> bool {
         self.target.create_namespace
+            && self.caps.refuses_namespace(&id.namespace).is_none()
             && *id.namespace == *self.target.namespace
             && error.is_namespace_missing(&id.namespace)
     }
@@ -231,16 +282,32 @@ impl Sender<'_> {
     pub(super) fn note(self, id: &ObjectId, error: &ApiError) {
         if error.is_namespace_ending() {
             let words = format!("waits for namespace {} to be gone: {error}", id.namespace);
-            let mut inventory = self.shared.inventory.lock();
-            if let Some(item) = inventory.get_mut(id) {
-                item.failed(&words, Instant::now() + backoff(0, None));
-            }
-            return;
+            return self.note_moment(id, &words);
         }
         self.note_failure(id, &error.to_string(), error.retry_after());
     }
 
-    fn note_failure(self, id: &ObjectId, words: &str, asked: Option<std::time::Duration>) {
+    /// What passes by itself, soon.
+    fn note_moment(self, id: &ObjectId, words: &str) {
+        let mut inventory = self.shared.inventory.lock();
+        if let Some(item) = inventory.get_mut(id) {
+            item.failed(words, Instant::now() + backoff(0, None));
+        }
+    }
+
+    /// What only the cluster's owner can change, with another file and a
+    /// restart.
+    pub(super) fn refused(self, id: &ObjectId, words: &str) {
+        let mut inventory = self.shared.inventory.lock();
+        if let Some(item) = inventory
+            .get_mut(id)
+            .filter(|item| item.failure() != Some(words))
+        {
+            item.failed(words, Instant::now() + NEVER);
+        }
+    }
+
+    fn note_failure(self, id: &ObjectId, words: &str, asked: Option<Duration>) {
         let mut inventory = self.shared.inventory.lock();
         if let Some(item) = inventory.get_mut(id) {
             let wait = backoff(item.attempts(), asked);

@@ -103,6 +103,12 @@ impl Caps {
         })
     }
 
+    /// Nothing is capped.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.set.is_none()
+    }
+
     /// Why `assignment` may not change the object, if it may not.
     #[must_use]
     pub fn refuses(&self, _assignment: &str, id: &ObjectId) -> Option<String> {

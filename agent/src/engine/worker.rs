@@ -17,7 +17,7 @@ use crate::apply::backoff::backoff;
 use crate::apply::fate::{Fate, Fates};
 use crate::apply::next::{Pace, Step, Surroundings, next};
 use crate::apply::removal::Remover;
-use crate::apply::send::{Sender, StepError};
+use crate::apply::send::{NEVER, Sender, StepError};
 use crate::apply::{Goal, Target};
 use crate::bundle::{BundleError, BundleFile, BundleSource};
 use crate::caps::Caps;
@@ -251,14 +251,19 @@ impl Worker {
                 drop(inventory);
                 around.registry.has_aimed();
             }
-            (Step::Aim, Some(target)) => self.aim(goal, target).await?,
+            (Step::Aim, Some(target)) => {
+                self.aim(goal, target).await?;
+                self.note_refused();
+            }
             (Step::Resolve, Some(target)) => {
                 let kinds = around.cluster.discover(Instant::now()).await?;
                 aim::resolve(&around.registry, &shared, target, &kinds);
+                self.note_refused();
                 self.pace_resolving();
             }
             (Step::Claim, _) => {
                 aim::claim(&around.registry, &shared);
+                self.note_refused();
                 self.pace.claim = Some(Instant::now() + CLAIM_AGAIN);
             }
             (Step::Store { begin }, _) => {
@@ -395,7 +400,9 @@ impl Worker {
     /// yet: else an apply would say soon enough that it is missing.
     async fn make_namespace(&self, target: &Target, ids: &[ObjectId]) -> Result<(), StepError> {
         let namespace = target.namespace.as_str();
-        let needed = target.create_namespace && ids.iter().any(|id| *id.namespace == *namespace);
+        let needed = target.create_namespace
+            && self.around.caps.refuses_namespace(namespace).is_none()
+            && ids.iter().any(|id| *id.namespace == *namespace);
         if !needed {
             return Ok(());
         }
@@ -416,6 +423,23 @@ impl Worker {
         }
     }
 
+    /// Says what the cluster's owner does not allow, before anybody tries.
+    fn note_refused(&self) {
+        let caps = &self.around.caps;
+        if caps.is_none() {
+            return;
+        }
+        let mut inventory = self.shared.inventory.lock();
+        for (id, item) in inventory
+            .iter_mut()
+            .filter(|(_, item)| item.wanted.is_some())
+        {
+            if let Some(words) = caps.refuses(&self.name, id) {
+                item.failed(&words, Instant::now() + NEVER);
+            }
+        }
+    }
+
     /// Says of each of `ids` why it is left where it is.
     fn with_reasons(&self, goal: &Goal, ids: Vec<ObjectId>) -> Vec<(ObjectId, String)> {
         let inventory = self.shared.inventory.lock();
@@ -433,6 +457,8 @@ impl Worker {
     fn sender<'a>(&'a self, target: &'a Target) -> Sender<'a> {
         Sender {
             cluster: &self.cluster,
+            registry: &self.around.registry,
+            caps: &self.around.caps,
             shared: &self.shared,
             journal: &self.around.journal,
             assignment: &self.name,
@@ -444,6 +470,7 @@ impl Worker {
         Remover {
             cluster: &self.cluster,
             registry: &self.around.registry,
+            caps: &self.around.caps,
             shared: &self.shared,
             assignment: &self.name,
         }

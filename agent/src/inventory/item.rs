@@ -44,6 +44,9 @@ pub struct Item {
     pub owned: u64,
     /// What its annotations ask for; none for nearly every item.
     pub traits: Option<Box<Traits>>,
+    /// Nobody else's: it was applied before, or taken over from another
+    /// Assignment. Whose the others are is asked before they are applied.
+    pub ours: bool,
     /// It stands in the stored Inventory, or will with the next save.
     pub stored: bool,
     pub presence: Presence,
@@ -131,6 +134,7 @@ impl Item {
             applied,
             owned,
             traits,
+            ours: applied.is_some(),
             stored: true,
             presence: Presence::Unseen,
             version: 0,

@@ -370,6 +370,7 @@ impl Inventory {
         let Some(item) = self.items.get_mut(id) else {
             return;
         };
+        item.ours = true;
         if item.applied != Some(applied) || item.owned != owned {
             item.fresh |= item.applied != Some(applied) && !item.is_ready();
             item.applied = Some(applied);
@@ -430,6 +431,16 @@ impl Inventory {
             let end = Some(end);
             self.ran(id, Run { end, ..run });
             self.intending = true;
+        }
+    }
+
+    /// Another Assignment has let go of the object for this one.
+    pub fn take_over(&mut self, id: &ObjectId) {
+        if let Some(item) = self.items.get_mut(id).filter(|item| !item.ours) {
+            item.ours = true;
+            if item.stored {
+                self.touch(id);
+            }
         }
     }
 

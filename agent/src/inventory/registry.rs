@@ -2,7 +2,7 @@
 //! object: whoever stands in an Inventory first owns it until that Assignment
 //! lets go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use lockstep_proto::Digest;
@@ -125,6 +125,24 @@ impl Registry {
             }
         }
         held
+    }
+
+    /// Of `ids`, those that another Assignment has applied and wants no more:
+    /// whoever takes them has them from it.
+    #[must_use]
+    pub fn left_by_others(&self, assignment: &str, ids: &[ObjectId]) -> HashSet<ObjectId> {
+        let mut left = HashSet::new();
+        for (_, shared) in self.others(assignment) {
+            let inventory = shared.inventory.lock();
+            if !inventory.is_empty() && inventory.aimed {
+                let dropped = |id: &&ObjectId| {
+                    let item = inventory.get(id);
+                    item.is_some_and(|item| item.wanted.is_none() && item.ours)
+                };
+                left.extend(ids.iter().filter(dropped).cloned());
+            }
+        }
+        left
     }
 
     /// Who else has to do with `id`, which `assignment` does not want.
@@ -308,12 +326,15 @@ mod tests {
         assert!(registry.held_by_others("one", &ids).is_empty());
 
         one.inventory.lock().intend();
+        one.inventory.lock().confirm(&id, Digest::of(b""), 1);
         one.inventory.lock().want_nothing();
+        assert!(registry.left_by_others("two", &ids).is_empty());
         assert!(
             !registry.held_by_others("two", &ids).is_empty(),
             "one has not said yet what it wants"
         );
         one.inventory.lock().aimed = true;
+        assert!(registry.left_by_others("two", &ids).contains(&id));
         assert!(registry.held_by_others("two", &ids).is_empty());
         assert_eq!(registry.elsewhere("one", &id), Elsewhere::Nobody);
 

@@ -46,6 +46,9 @@ struct Line<'a> {
     /// Fingerprint of the drift that the history was told of, where it is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     told: Option<String>,
+    /// Without content confirmed: it is ours all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ours: bool,
     /// Its annotations that are ours.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     traits: Map<String, Value>,
@@ -124,6 +127,7 @@ fn pack(lines: &[(&ObjectId, &Item)]) -> Vec<u8> {
             found: item.found,
             told: (item.told != 0 && item.drift.as_ref().is_none_or(|drift| drift.left))
                 .then(|| format!("{:016x}", item.told)),
+            ours: item.ours && item.applied.is_none(),
             traits: item
                 .traits
                 .as_deref()
@@ -167,6 +171,7 @@ pub(super) fn decode(inventory: &mut Inventory, packed: &[u8]) -> Result<(), Str
             .told
             .and_then(|text| u64::from_str_radix(&text, 16).ok());
         item.told = told.unwrap_or(0);
+        item.ours |= line.ours;
         add(inventory, id, item);
     }
     Ok(())

@@ -100,6 +100,12 @@ impl Journal {
         self.record_at(event, jiff::Timestamp::now());
     }
 
+    /// All that waits for the hub.
+    #[cfg(test)]
+    pub fn events(&self) -> Vec<ObjectEvent> {
+        self.shared.state.lock().events.iter().cloned().collect()
+    }
+
     fn record_at(&self, mut event: ObjectEvent, now: jiff::Timestamp) {
         event.at.get_or_insert_with(|| Timestamp {
             seconds: now.as_second(),

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use super::Goal;
 use super::next::Surroundings;
 use crate::caps::PruneCap;
-use crate::inventory::{Inventory, Item, ObjectId};
+use crate::inventory::{Inventory, Item, ObjectId, Presence};
 
 /// Kinds whose removal takes data, or the objects of others, with it.
 const PRECIOUS: &[(&str, &str)] = &[
@@ -55,6 +55,12 @@ impl Why {
             ),
         }
     }
+}
+
+/// As far as we know, it is there and ours: what was refused or in conflict
+/// never was.
+fn stands(item: &Item) -> bool {
+    item.ours || matches!(item.presence, Presence::Present | Presence::Going)
 }
 
 /// A prune that is larger than it may be.
@@ -138,7 +144,9 @@ impl<'a> Fates<'a> {
         let unwanted = self
             .inventory
             .iter()
-            .filter(|(id, item)| item.wanted.is_none() && self.of(id, item) == Fate::Delete)
+            .filter(|(id, item)| {
+                item.wanted.is_none() && stands(item) && self.of(id, item) == Fate::Delete
+            })
             .count();
         let base = match &self.inventory.settled {
             Some(settled) => usize::try_from(settled.objects).unwrap_or(usize::MAX),

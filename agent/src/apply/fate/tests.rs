@@ -216,6 +216,29 @@ fn what_stays_does_not_count_as_pruned() {
 }
 
 #[test]
+fn what_never_was_applied_does_not_count_as_pruned() {
+    let goal = keep(|target| target.max_prune = Share::Objects(1));
+    let mut all = pruning(4, 1);
+    for name in named(4..8) {
+        let id = id(&mut all, &name);
+        all.want(&id, "v1", Digest::of(b"one"), None);
+    }
+    all.intend();
+    for name in named(4..8) {
+        let id = id(&mut all, &name);
+        all.get_mut(&id).unwrap().wanted = None;
+    }
+    assert_eq!(blocked(&goal, &all), None);
+    let seen = id(&mut all, "ConfigMap shop/c5");
+    all.get_mut(&seen).unwrap().presence = Presence::Present;
+    assert_eq!(
+        blocked(&goal, &all).unwrap().unwanted,
+        2,
+        "it was seen with our label"
+    );
+}
+
+#[test]
 fn a_person_lets_it_go_but_not_further_than_the_owner() {
     let cap = |share| {
         Some(PruneCap {

@@ -64,6 +64,8 @@ struct State {
     objects: BTreeMap<String, Stored>,
     watches: Vec<(String, mpsc::UnboundedSender<String>)>,
     log: Vec<String>,
+    /// Requests, and who they were made as where that was not the agent.
+    acts: Vec<(String, Option<String>)>,
     deleted: Vec<String>,
     fault: Option<Fault>,
     crash: Option<(usize, Crash)>,
@@ -154,6 +156,11 @@ impl Fake {
         std::mem::take(&mut self.state.lock().log)
     }
 
+    /// All requests that were no watches, and who they were made as.
+    pub fn acts(&self) -> Vec<(String, Option<String>)> {
+        std::mem::take(&mut self.state.lock().acts)
+    }
+
     pub fn deleted(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().deleted)
     }
@@ -200,6 +207,17 @@ impl Fake {
         state.version += 1;
         state.remove(path);
         state.deleted.pop();
+    }
+
+    /// Somebody deletes an object that finalizers hold.
+    pub fn remove_as_a_person(&self, path: &str) {
+        let mut state = self.state.lock();
+        state.version += 1;
+        let version = state.version;
+        let stored = state.objects.get_mut(path).unwrap();
+        stored.deleting = true;
+        stored.version = version;
+        state.emit("MODIFIED", path);
     }
 
     /// What was held by a finalizer goes.
@@ -255,7 +273,13 @@ impl Fake {
             if dead || crash == Some(Crash::Before) {
                 None
             } else {
-                state.log.push(format!("{} {path}?{query}", parts.method));
+                let line = format!("{} {path}?{query}", parts.method);
+                if !watch {
+                    let who = parts.headers.get("impersonate-user");
+                    let who = who.map(|who| who.to_str().unwrap().to_owned());
+                    state.acts.push((line.clone(), who));
+                }
+                state.log.push(line);
                 let answer = state.handle(&parts.method, &path, &query, &body);
                 crash.is_none().then_some(answer)
             }

@@ -1,5 +1,9 @@
 //! Whose objects are, what the agent may remove, and what it may never touch.
 
+use std::collections::HashSet;
+
+use lockstep_proto::v1::adopt;
+use lockstep_proto::v1::object_event::Type;
 use lockstep_proto::v1::sync::Status as Sync;
 use serde_json::{Value, json};
 
@@ -141,4 +145,336 @@ async fn the_owner_caps_even_an_approved_prune() {
     let third = world.assign_with("shop", &objects[..7], options);
     world.synced("shop", third).await;
     assert_eq!(world.fake.deleted().len(), 3);
+}
+
+fn helm_owned(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"key": "theirs"}, "metadata": {
+        "name": name, "labels": {"app.kubernetes.io/managed-by": "Helm"},
+        "annotations": {"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "shop"}}})
+}
+
+/// A world in which `theirs` and `plain` are there before anybody comes.
+fn lived_in() -> World {
+    let world = World::new();
+    world
+        .fake
+        .put("/api/v1/namespaces/shop", json!({"metadata": {}}));
+    world.fake.put(&path("theirs"), helm_owned("theirs"));
+    let plain = json!({"metadata": {}, "data": {"key": "old", "other": "kept"}});
+    world.fake.put(&path("plain"), plain);
+    world
+}
+
+async fn meet(adopt: adopt::Policy, more: usize) -> (World, lockstep_proto::Digest) {
+    let mut world = lived_in();
+    let mut objects = maps(more);
+    objects.extend(["theirs", "plain"].map(|name| config_map(name, "ours")));
+    let mut options = World::options();
+    options.adopt = adopt.into();
+    let digest = world.assign_with("shop", &objects, options);
+    world.start();
+    (world, digest)
+}
+
+fn adopted(world: &World) -> Vec<String> {
+    let events = world.journal.events().into_iter();
+    let mut adopted: Vec<_> = events
+        .filter(|event| event.r#type() == Type::Adopted)
+        .map(|event| format!("{}: {}", event.object, event.message))
+        .collect();
+    adopted.sort();
+    adopted
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_owns_is_a_conflict_and_what_nobody_owns_is_adopted() {
+    // Asked for one by one, and found by listing.
+    for more in [0, 30] {
+        let (world, digest) = meet(adopt::Policy::IfUnowned, more).await;
+        let report = world.until("shop", |r| r.sync() == Sync::Failed).await;
+        let words =
+            "v1 ConfigMap shop/theirs: Helm release shop/web owns it: remove it from the release";
+        assert!(report.message.contains(words), "{}", report.message);
+        assert_eq!(
+            world.fake.get(&path("theirs")).unwrap()["data"]["key"],
+            "theirs"
+        );
+        world
+            .eventually("plain is adopted", |fake| {
+                fake.get(&path("plain")).unwrap()["data"] == json!({"key": "ours", "other": "kept"})
+            })
+            .await;
+        assert_eq!(
+            adopted(&world),
+            ["v1 ConfigMap shop/plain: it was there before"]
+        );
+        let asked = world
+            .fake
+            .log()
+            .iter()
+            .filter(|line| line.starts_with("GET /api/v1/namespaces/shop/configmaps/"))
+            .count();
+        assert!(more == 0 || asked == 0, "{asked} were asked for one by one");
+        // Helm lets go of it.
+        world
+            .fake
+            .put(&path("theirs"), json!({"metadata": {}, "data": {}}));
+        world.synced("shop", digest).await;
+        assert_eq!(adopted(&world).len(), 2);
+        assert!(world.fake.deleted().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_means_that_nothing_may_be_there() {
+    let (world, digest) = meet(adopt::Policy::Never, 3).await;
+    let report = world.until("shop", |r| r.problems.len() == 2).await;
+    let said: Vec<&str> = report.problems.iter().map(|p| p.message.as_str()).collect();
+    assert!(
+        said[0].starts_with("it exists already, and spec.sync.adopt is Never"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].starts_with("it exists already, and Helm release shop/web owns it"),
+        "{said:?}"
+    );
+    assert_eq!(
+        world.fake.get(&path("plain")).unwrap()["data"]["key"],
+        "old"
+    );
+    for name in ["plain", "theirs"] {
+        world.fake.delete(&path(name));
+    }
+    world.synced("shop", digest).await;
+    assert!(adopted(&world).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn always_takes_over_and_says_from_whom() {
+    let (world, digest) = meet(adopt::Policy::Always, 20).await;
+    world.synced("shop", digest).await;
+    assert_eq!(
+        adopted(&world),
+        [
+            "v1 ConfigMap shop/plain: it was there before",
+            "v1 ConfigMap shop/theirs: taken over from Helm release shop/web"
+        ]
+    );
+    assert!(world.fake.deleted().is_empty());
+    assert_eq!(
+        world.fake.get(&path("theirs")).unwrap()["data"]["key"],
+        "ours"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_was_ours_is_forgotten_in_silence() {
+    let (world, _) = meet(adopt::Policy::IfUnowned, 0).await;
+    world.until("shop", |r| r.sync() == Sync::Failed).await;
+    let digest = world.assign("shop", &[config_map("plain", "ours")]);
+    let report = world.synced("shop", digest).await;
+    assert_eq!(report.message, "");
+    assert_eq!(
+        world.fake.get(&path("theirs")).unwrap()["data"]["key"],
+        "theirs"
+    );
+    assert_eq!(world.inventory("shop").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_apply_of_many_lists_once_and_a_change_asks_nobody() {
+    let mut world = World::new();
+    let mut objects = maps(300);
+    let digest = world.assign("shop", &objects);
+    world.start();
+    world.synced("shop", digest).await;
+    let gets = |log: &[String]| {
+        log.iter()
+            .filter(|line| line.starts_with("GET /api/v1/namespaces/shop/"))
+            .count()
+    };
+    assert_eq!(gets(&world.fake.log()), 1);
+    for object in &mut objects[..20] {
+        object["data"]["key"] = json!("changed");
+    }
+    let digest = world.assign("shop", &objects);
+    world.synced("shop", digest).await;
+    let log = world.fake.log();
+    assert_eq!(gets(&log), 0, "{log:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_going_is_waited_for_by_name() {
+    let mut world = World::new();
+    world
+        .fake
+        .put("/api/v1/namespaces/shop", json!({"metadata": {}}));
+    let mut held = config_map("a", "old");
+    held["metadata"]["finalizers"] = json!(["example.com/slow"]);
+    world.fake.put(&path("a"), held);
+    world.fake.remove_as_a_person(&path("a"));
+    let digest = world.assign("shop", &[config_map("a", "new")]);
+    world.start();
+    world
+        .until("shop", |r| {
+            r.message
+                .contains("being deleted; finalizer example.com/slow holds it")
+        })
+        .await;
+    world.fake.finish(&path("a"));
+    world.synced("shop", digest).await;
+    assert_eq!(world.fake.get(&path("a")).unwrap()["data"]["key"], "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_between_assignments_needs_no_leave_to_adopt() {
+    let mut world = World::new();
+    let mut never = World::options();
+    never.adopt = adopt::Policy::Never.into();
+    let [a, b] = ["a", "b"].map(|name| config_map(name, "one"));
+    let one = world.assign_with("one", &[a.clone(), b.clone()], never.clone());
+    world.start();
+    world.synced("one", one).await;
+    let two = world.assign_with("two", &[b], never.clone());
+    world
+        .until("two", |r| r.message.contains("assignment one owns it"))
+        .await;
+    world.fake.deleted();
+    let one = world.assign_with("one", &[a], never);
+    world.synced("one", one).await;
+    world.synced("two", two).await;
+    assert!(world.fake.deleted().is_empty());
+    assert!(adopted(&world).is_empty(), "it is no news");
+}
+
+const OWNERS_FILE: &str = "\
+allowedNamespaces: [shop]
+deniedKinds:
+- Secret
+";
+
+#[tokio::test(start_paused = true)]
+async fn what_the_owner_refuses_is_said_with_the_line_and_never_sent() {
+    let mut world = World::new();
+    world.caps(OWNERS_FILE);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    let mut away = config_map("away", "x");
+    away["metadata"]["namespace"] = json!("kube-system");
+    let objects = [config_map("a", "x"), secret, away, namespace("other")];
+    world.assign("shop", &objects);
+    world.start();
+    let report = world
+        .until("shop", |r| {
+            r.problems.len() == 3 && r.sync() == Sync::Failed
+        })
+        .await;
+    let mut said: Vec<String> = report
+        .problems
+        .iter()
+        .map(|p| format!("{}: {}", p.object, p.message))
+        .collect();
+    said.sort();
+    assert_eq!(
+        said,
+        [
+            "v1 ConfigMap kube-system/away: refused by agent.yaml line 1: allowedNamespaces does not have kube-system",
+            "v1 Namespace other: refused by agent.yaml line 1: allowedNamespaces does not have other",
+            "v1 Secret shop/s: refused by agent.yaml line 3: deniedKinds has Secret",
+        ]
+    );
+    world
+        .eventually("the rest lands", |fake| fake.get(&path("a")).is_some())
+        .await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let log = world.fake.log();
+    let about = |words: &str| {
+        log.iter()
+            .any(|line| line.contains(words) && !line.starts_with("GET"))
+    };
+    assert!(
+        !about("/secrets") && !about("kube-system") && !about("/namespaces/other"),
+        "{log:#?}"
+    );
+    // Taken out of Git, nothing is left of it.
+    let digest = world.assign("shop", &objects[..1]);
+    world.synced("shop", digest).await;
+    assert_eq!(world.inventory("shop").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_who_narrows_the_file_keeps_what_is_there_as_it_is() {
+    let mut world = World::new();
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": value}});
+    let first = world.assign("shop", &[config_map("a", "x"), secret("one")]);
+    world.start();
+    world.synced("shop", first).await;
+    world.caps(OWNERS_FILE);
+    world.start();
+    let refused = "refused by agent.yaml line 3: deniedKinds has Secret";
+    world.until("shop", |r| r.message.contains(refused)).await;
+    let stored = "/api/v1/namespaces/shop/secrets/s";
+    world.fake.edit(stored, "data.k", json!("theirs"));
+    world.entomb("shop");
+    let words = format!("v1 Secret shop/s: cannot be removed: {refused}");
+    let report = world.until("shop", |r| r.message.contains(&words)).await;
+    assert!(!report.removed);
+    assert_eq!(world.fake.get(stored).unwrap()["data"]["k"], "theirs");
+    assert!(world.fake.get(&path("a")).is_none());
+    world.caps("{}");
+    world.start();
+    world.until("shop", |r| r.removed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_are_made_as_the_account_and_reads_and_the_inventory_are_not() {
+    let mut world = World::new();
+    world.caps("serviceAccount: sys/all\nassignments:\n  shop: {serviceAccount: shop/deployer}\n");
+    let digest = world.assign("shop", &[config_map("a", "x")]);
+    let other = world.assign("other", &[config_map("b", "x")]);
+    world.start();
+    world.synced("shop", digest).await;
+    world.synced("other", other).await;
+    world.entomb("shop");
+    world.until("shop", |r| r.removed).await;
+    let acts = world.fake.acts();
+    let as_whom = |words: &str| -> HashSet<String> {
+        let about = acts.iter().filter(|(line, _)| line.contains(words));
+        about
+            .map(|(_, who)| who.clone().unwrap_or_default())
+            .collect()
+    };
+    let shop = "system:serviceaccount:shop:deployer".to_owned();
+    let all = "system:serviceaccount:sys:all".to_owned();
+    assert_eq!(
+        as_whom("PATCH /api/v1/namespaces/shop/configmaps/a"),
+        HashSet::from([shop.clone()])
+    );
+    assert_eq!(
+        as_whom("DELETE /api/v1/namespaces/shop/configmaps/a"),
+        HashSet::from([shop.clone()])
+    );
+    assert_eq!(
+        as_whom("PATCH /api/v1/namespaces/shop/configmaps/b"),
+        HashSet::from([all.clone()])
+    );
+    assert!(
+        as_whom("POST /api/v1/namespaces?").is_subset(&HashSet::from([shop, all, String::new()]))
+    );
+    assert_eq!(as_whom("GET "), HashSet::from([String::new()]));
+    assert_eq!(as_whom("lockstep-system"), HashSet::from([String::new()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_keep_to_the_owners_rate() {
+    let mut world = World::new();
+    world.caps("applyRate: 2\n");
+    let begin = tokio::time::Instant::now();
+    // Not more than the reader of the Bundle can hand over at once: tokio's
+    // clock stands still while it waits.
+    let digest = world.assign("shop", &maps(8));
+    world.start();
+    world.synced("shop", digest).await;
+    // Eight applies and the namespace.
+    let took = begin.elapsed();
+    assert!((4_000..4_600).contains(&took.as_millis()), "{took:?}");
 }

@@ -22,6 +22,7 @@ use crate::bundle::{BundleError, BundleFile, BundleSource, Writer};
 use crate::caps::Caps;
 use crate::desired::Desired;
 use crate::engine::{EngineOptions, run};
+use crate::journal::Journal;
 use crate::report::Outbox;
 
 /// Bundles that are on disk already.
@@ -59,6 +60,7 @@ pub struct World {
     pub outbox: Outbox,
     pub shard_size: usize,
     pub caps: Caps,
+    pub journal: Journal,
     agent: Option<(JoinHandle<()>, CancellationToken)>,
     latest: Mutex<BTreeMap<String, Report>>,
 }
@@ -86,6 +88,7 @@ impl World {
             outbox: Outbox::new(),
             shard_size: 512,
             caps: Caps::default(),
+            journal: Journal::default(),
             agent: None,
             latest: Mutex::default(),
         }
@@ -186,6 +189,7 @@ impl World {
             EngineOptions {
                 shard_size: self.shard_size,
                 caps: self.caps.clone(),
+                journal: self.journal.clone(),
                 ..EngineOptions::default()
             },
             cancel.clone(),
