@@ -528,7 +528,7 @@ impl<'a> Tally<'a> {
     /// `message`, and what was let go of.
     fn notes(&self, message: &str) -> String {
         let left = &self.standing.left;
-        let Some(first) = left.first() else {
+        let Some(first) = left.iter().min() else {
             return message.to_owned();
         };
         let mut notes = match left.len() {
