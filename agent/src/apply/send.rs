@@ -299,11 +299,8 @@ impl Sender<'_> {
     /// restart.
     pub(super) fn refused(self, id: &ObjectId, words: &str) {
         let mut inventory = self.shared.inventory.lock();
-        if let Some(item) = inventory
-            .get_mut(id)
-            .filter(|item| item.failure() != Some(words))
-        {
-            item.failed(words, Instant::now() + NEVER);
+        if let Some(item) = inventory.get_mut(id) {
+            item.refused(words, Instant::now() + NEVER);
         }
     }
 

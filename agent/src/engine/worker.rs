@@ -435,7 +435,7 @@ impl Worker {
             .filter(|(_, item)| item.wanted.is_some())
         {
             if let Some(words) = caps.refuses(&self.name, id) {
-                item.failed(&words, Instant::now() + NEVER);
+                item.refused(&words, Instant::now() + NEVER);
             }
         }
     }

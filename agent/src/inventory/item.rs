@@ -88,6 +88,8 @@ pub struct Care {
     /// Why the last attempt failed.
     pub failure: Option<Box<str>>,
     pub attempts: u32,
+    /// The cluster's owner does not allow it: nobody waits for it.
+    pub refused: bool,
     /// Not to be touched before.
     pub not_before: Option<Instant>,
     pub corrections: u32,
@@ -387,6 +389,19 @@ impl Item {
         care.failure = Some(words.into());
         care.attempts = care.attempts.saturating_add(1);
         care.not_before = Some(then);
+    }
+
+    /// Notes that the cluster's owner does not allow it, until `then`.
+    pub fn refused(&mut self, words: &str, then: Instant) {
+        if self.failure() != Some(words) {
+            self.failed(words, then);
+            self.care.get_or_insert_default().refused = true;
+        }
+    }
+
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.care.as_ref().is_some_and(|care| care.refused)
     }
 
     #[must_use]

@@ -107,6 +107,9 @@ impl<'a> Way<'a> {
             if item.hook().is_some() {
                 way.hooks.add(id, item);
                 way.failing |= item.attempts() >= TROUBLED;
+            } else if item.is_refused() {
+                // Another file of the owner's may take weeks.
+                way.failing = true;
             } else if item.is_outdated() {
                 way.failing |= item.attempts() >= TROUBLED;
                 if !way.reached {

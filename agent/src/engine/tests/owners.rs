@@ -48,9 +48,9 @@ async fn a_namespace_and_what_asked_to_stay_are_let_go_of_and_said_once() {
         report.message
     );
     assert!(
-        report
-            .message
-            .contains("v1 Namespace other: left in place: spec.sync.pruneKinds")
+        report.message.contains(
+            "v1 ConfigMap shop/kept: left in place: it says lockstep.dev/prune: Disabled"
+        )
     );
     let inside = "/api/v1/namespaces/other/configmaps/inside";
     assert_eq!(world.fake.deleted(), [inside]);
