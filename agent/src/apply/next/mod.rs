@@ -108,7 +108,8 @@ pub fn next(goal: &Goal, inventory: &Inventory, kinds: &KindMap, pace: Pace, now
         }
         let policy = item.policy(default);
         open |= item.is_outdated() || (policy == Policy::Correct && item.is_missing());
-        unready |= !item.is_ready() && !(policy == Policy::Ignore && item.is_missing());
+        let let_be = policy == Policy::Ignore && item.is_missing();
+        unready |= !(item.is_ready() || let_be);
         wake.not_yet(item.overdue_at(timeout));
         wake.not_yet(item.late_at(timeout));
         match item.look(policy, now) {

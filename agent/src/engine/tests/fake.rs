@@ -25,6 +25,7 @@ const KINDS: &[(&str, &str, &str, &str, bool, bool)] = &[
     ("", "v1", "Secret", "secrets", true, false),
     ("", "v1", "ServiceAccount", "serviceaccounts", true, false),
     ("apps", "v1", "Deployment", "deployments", true, true),
+    ("batch", "v1", "Job", "jobs", true, true),
     (
         "apiextensions.k8s.io",
         "v1",
@@ -77,6 +78,10 @@ struct State {
     slow_definitions: bool,
     /// Watches are refused.
     blind: bool,
+    /// Deployments are rolled out and Jobs done as soon as they are applied.
+    controllers: bool,
+    /// Paths of what was created, in order.
+    created: Vec<String>,
 }
 
 /// See the module. Cheap to clone.
@@ -145,6 +150,19 @@ impl Fake {
         let mut state = self.state.lock();
         state.blind = blind;
         state.watches.clear();
+    }
+
+    pub fn controllers(&self) {
+        self.state.lock().controllers = true;
+    }
+
+    pub fn no_controllers(&self) {
+        self.state.lock().controllers = false;
+    }
+
+    /// Paths of what was created so far, in order; taken away.
+    pub fn created(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().created)
     }
 
     pub fn slow_definitions(&self) {
@@ -593,6 +611,12 @@ impl State {
                 json!({"conditions": [{"type": "Established", "status": "True"}]}),
             );
         }
+        if self.controllers && path.contains("/deployments/") {
+            self.set_status(path, rolled_out(1));
+        }
+        if self.controllers && path.contains("/jobs/") {
+            self.set_status(path, done());
+        }
         json_answer(200, &shown(path, &self.objects[path]))
     }
 
@@ -638,6 +662,7 @@ impl State {
                 other,
             };
             self.objects.insert(path.to_owned(), stored);
+            self.created.push(path.to_owned());
             return self.emit("ADDED", path);
         };
         let owned = owned.unwrap_or_else(|| {
@@ -790,6 +815,19 @@ impl State {
             &json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}),
         )
     }
+}
+
+/// The status of a Deployment that is rolled out.
+pub fn rolled_out(replicas: u32) -> Value {
+    json!({"replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas,
+        "readyReplicas": replicas, "observedGeneration": 1,
+        "conditions": [{"type": "Available", "status": "True"}]})
+}
+
+/// The status of a Job that is done.
+pub fn done() -> Value {
+    json!({"startTime": "2026-01-01T00:00:00Z", "succeeded": 1,
+        "conditions": [{"type": "Complete", "status": "True"}]})
 }
 
 /// What a stored inventory lists.

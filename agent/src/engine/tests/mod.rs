@@ -4,7 +4,9 @@
 mod crashes;
 mod fake;
 mod faults;
+mod hooks;
 mod judging;
+mod order;
 mod owners;
 mod story;
 mod world;
