@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::conditions::find;
-use super::{Class, Judgement, Status, Subject, int, list, text};
+use super::conditions::{find, holds, not_looked};
+use super::{Class, Judgement, Status, Subject, flag, int, list, text};
 
 pub(super) fn service(object: &Subject) -> Judgement {
+    if let Some(refused) = holds(object, "LoadBalancerPortsError") {
+        return Judgement::degraded(refused.words("LoadBalancerPortsError"));
+    }
     let waits = text(&object.spec, "/type") == "LoadBalancer"
         && list(&object.status, "/loadBalancer/ingress").is_empty();
     if waits {
@@ -111,11 +114,16 @@ pub(super) fn autoscaler(object: &Subject) -> Judgement {
         Some(c) if c.is("False") && c.reason == "ScalingDisabled" => {
             Judgement::suspended(c.words("ScalingActive"))
         }
+        // Pods that have just begun have no metrics yet; if it lasts, that is
+        // what the timeout is for.
+        Some(c) if c.is("False") && c.reason.starts_with("FailedGet") => {
+            Judgement::progressing(c.words("ScalingActive"))
+        }
         Some(c) if c.is("False") => Judgement::degraded(c.words("ScalingActive")),
         Some(_) => Judgement::healthy(),
         // autoscaling/v1 has no conditions in its status; what it has is the count.
         None if int(status, "/currentReplicas", -1) >= 0 => Judgement::healthy(),
-        None => Judgement::progressing("its controller has not looked at it yet"),
+        None => not_looked(),
     }
 }
 
@@ -123,6 +131,9 @@ pub(super) fn definition(object: &Subject) -> Judgement {
     let status = &object.status;
     if let Some(c) = find(status, "NamesAccepted").filter(|c| c.is("False")) {
         return Judgement::degraded(c.words("NamesAccepted"));
+    }
+    if let Some(going) = holds(object, "Terminating") {
+        return Judgement::progressing(going.words("Terminating"));
     }
     match find(status, "Established") {
         Some(c) if c.is("True") => Judgement::healthy(),
@@ -148,7 +159,10 @@ pub(super) fn signing_request(object: &Subject) -> Judgement {
         }
     }
     if text(&object.status, "/certificate").is_empty() {
-        Judgement::progressing("no certificate is issued yet")
+        Judgement::progressing(match holds(object, "Approved") {
+            Some(_) => "no certificate is issued yet",
+            None => "the request is not approved yet",
+        })
     } else {
         Judgement::healthy()
     }
@@ -158,5 +172,51 @@ pub(super) fn flow_schema(object: &Subject) -> Judgement {
     match find(&object.status, "Dangling").filter(|c| c.is("True")) {
         Some(c) => Judgement::degraded(c.words("Dangling")),
         None => Judgement::healthy(),
+    }
+}
+
+pub(super) fn pod_certificate(object: &Subject) -> Judgement {
+    for name in ["Denied", "Failed"] {
+        if let Some(c) = holds(object, name) {
+            return Judgement::degraded(c.words(name));
+        }
+    }
+    match holds(object, "Issued") {
+        Some(_) => Judgement::healthy(),
+        None => Judgement::progressing("no certificate is issued yet"),
+    }
+}
+
+pub(super) fn volume_attachment(object: &Subject) -> Judgement {
+    for path in ["/attachError/message", "/detachError/message"] {
+        let error = text(&object.status, path);
+        if !error.is_empty() {
+            return Judgement::degraded(error);
+        }
+    }
+    if flag(&object.status, "/attached") {
+        Judgement::healthy()
+    } else {
+        Judgement::progressing("not attached yet")
+    }
+}
+
+pub(super) fn device_taint(object: &Subject) -> Judgement {
+    match holds(object, "EvictionInProgress") {
+        Some(c) => Judgement::progressing(c.words("EvictionInProgress")),
+        None => Judgement::healthy(),
+    }
+}
+
+pub(super) fn pod_group(object: &Subject) -> Judgement {
+    if let Some(c) = holds(object, "DisruptionTarget") {
+        return Judgement::degraded(c.words("DisruptionTarget"));
+    }
+    match find(&object.status, "PodGroupScheduled") {
+        Some(c) if c.reason == "SchedulerError" => {
+            Judgement::degraded(c.words("PodGroupScheduled"))
+        }
+        Some(c) => c.verdict("PodGroupScheduled", object),
+        None => Judgement::progressing("not scheduled yet"),
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! In comes an object's metadata, spec and status; out goes one of the design's
 //! words and, for anything but Healthy, the reason. The rules are kstatus's
-//! (sigs.k8s.io/cli-utils, pkg/kstatus) with three departures that people
-//! expect: a running Job is Progressing until it completes, whatever is paused
-//! or suspended on purpose says Suspended, and a Pod that cannot start its
-//! containers is Degraded at once. Nothing here asks a cluster or a clock.
+//! (sigs.k8s.io/cli-utils, pkg/kstatus) with departures that people expect: a
+//! running Job is Progressing until it completes, whatever is paused or
+//! suspended on purpose says Suspended, a Pod that failed or cannot start its
+//! containers is Degraded at once, and so is a condition that is false for a
+//! reason that names a failure. A claim that waits for its first consumer is
+//! Healthy. Nothing here asks a cluster or a clock.
 
 mod builtin;
 mod conditions;
+mod known;
 mod overdue;
 mod rules;
 #[cfg(test)]
@@ -66,6 +69,29 @@ pub struct Annotations {
     /// The name of a claim's class before `spec.storageClassName`.
     #[serde(rename = "volume.beta.kubernetes.io/storage-class")]
     pub storage_class: Option<String>,
+    /// Whatever it says, it counts.
+    #[serde(rename = "cluster.x-k8s.io/paused")]
+    machines_paused: Option<String>,
+    #[serde(rename = "strimzi.io/pause-reconciliation")]
+    kafka_paused: Option<String>,
+    #[serde(rename = "autoscaling.keda.sh/paused")]
+    scaling_paused: Option<String>,
+}
+
+impl Annotations {
+    /// The annotation that tells a controller to leave the object alone.
+    fn paused(&self) -> Option<&'static str> {
+        let says = |said: &Option<String>| said.as_deref() == Some("true");
+        if self.machines_paused.is_some() {
+            Some("cluster.x-k8s.io/paused")
+        } else if says(&self.kafka_paused) {
+            Some("strimzi.io/pause-reconciliation")
+        } else if says(&self.scaling_paused) {
+            Some("autoscaling.keda.sh/paused")
+        } else {
+            None
+        }
+    }
 }
 
 /// A word and the reason for it; Healthy needs none.
@@ -147,11 +173,23 @@ pub fn judge(group: &str, kind: &str, object: &Subject) -> Judgement {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => builtin::definition,
         ("apiregistration.k8s.io", "APIService") => builtin::api_service,
         ("certificates.k8s.io", "CertificateSigningRequest") => builtin::signing_request,
-        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => builtin::flow_schema,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema" | "PriorityLevelConfiguration") => {
+            builtin::flow_schema
+        }
+        ("certificates.k8s.io", "PodCertificateRequest") => builtin::pod_certificate,
+        ("storage.k8s.io", "VolumeAttachment") => builtin::volume_attachment,
+        ("storagemigration.k8s.io", "StorageVersionMigration") => {
+            |object: &Subject| conditions::run_once(object, "Succeeded")
+        }
+        ("resource.k8s.io", "ResourcePoolStatusRequest") => {
+            |object: &Subject| conditions::run_once(object, "Complete")
+        }
+        ("resource.k8s.io", "DeviceTaintRule") => builtin::device_taint,
+        ("scheduling.k8s.io", "PodGroup") => builtin::pod_group,
         // kstatus calls an Ingress current as soon as it exists: many
         // controllers never publish an address.
         ("networking.k8s.io", "Ingress" | "NetworkPolicy") => |_: &Subject| Judgement::healthy(),
-        _ => conditions::by_conditions,
+        _ => known::rule(group, kind).unwrap_or(conditions::by_conditions),
     };
     let mut judgement = rule(object);
     judgement.ended = has_ended(group, kind, &object.status);
@@ -192,6 +230,15 @@ pub fn severity(health: Status) -> u8 {
     }
 }
 
+/// What the namespace controller says of what keeps it.
+const NAMESPACE_HANGS: [&str; 5] = [
+    "NamespaceDeletionDiscoveryFailure",
+    "NamespaceDeletionGroupVersionParsingFailure",
+    "NamespaceDeletionContentFailure",
+    "NamespaceContentRemaining",
+    "NamespaceFinalizersRemaining",
+];
+
 fn deleting(group: &str, kind: &str, object: &Subject) -> String {
     let mut message = "is being deleted".to_owned();
     if !object.metadata.finalizers.is_empty() {
@@ -199,7 +246,7 @@ fn deleting(group: &str, kind: &str, object: &Subject) -> String {
         message.push_str(&object.metadata.finalizers.join(", "));
     }
     if (group, kind) == ("", "Namespace") {
-        let remaining: Vec<&str> = ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"]
+        let remaining: Vec<&str> = NAMESPACE_HANGS
             .into_iter()
             .filter_map(|name| conditions::find(&object.status, name))
             .filter(|condition| condition.status == "True" && !condition.message.is_empty())

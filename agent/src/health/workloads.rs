@@ -18,6 +18,9 @@ const STUCK: &[&str] = &[
     "CreateContainerConfigError",
     "CreateContainerError",
     "RunContainerError",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
 ];
 
 pub(super) fn deployment(object: &Subject) -> Judgement {
@@ -45,7 +48,10 @@ pub(super) fn deployment(object: &Subject) -> Judgement {
         } else if updated < wanted {
             Some(format!("{updated} of {wanted} replicas updated"))
         } else if replicas > updated {
-            Some(format!("{} old replicas still run", replicas - updated))
+            Some(format!(
+                "{} old replicas still run",
+                replicas.saturating_sub(updated)
+            ))
         } else if available < updated {
             Some(format!("{available} of {updated} replicas available"))
         } else if ready < wanted {
@@ -88,11 +94,18 @@ pub(super) fn stateful_set(object: &Subject) -> Judgement {
         return Judgement::progressing(format!("{ready} of {wanted} replicas ready"));
     }
     if replicas > wanted {
-        return Judgement::progressing(format!("{} replicas still to go", replicas - wanted));
+        return Judgement::progressing(format!(
+            "{} replicas still to go",
+            replicas.saturating_sub(wanted)
+        ));
+    }
+    let available = int(status, "/availableReplicas", ready);
+    if int(spec, "/minReadySeconds", 0) > 0 && available < wanted {
+        return Judgement::progressing(format!("{available} of {wanted} replicas available"));
     }
     let partition = int(spec, "/updateStrategy/rollingUpdate/partition", 0);
     if partition > 0 {
-        let due = (wanted - partition).max(0);
+        let due = wanted.saturating_sub(partition).max(0);
         return if updated < due {
             Judgement::progressing(format!(
                 "{updated} of {due} replicas above partition {partition} updated"
@@ -142,12 +155,18 @@ pub(super) fn replica_set(object: &Subject) -> Judgement {
     }
     let wanted = int(spec, "/replicas", 1);
     let replicas = int(status, "/replicas", 0);
+    let labelled = int(status, "/fullyLabeledReplicas", replicas);
     let available = int(status, "/availableReplicas", 0);
     let ready = int(status, "/readyReplicas", 0);
     if replicas < wanted {
         Judgement::progressing(format!("{replicas} of {wanted} replicas created"))
     } else if replicas > wanted {
-        Judgement::progressing(format!("{} replicas still to go", replicas - wanted))
+        Judgement::progressing(format!(
+            "{} replicas still to go",
+            replicas.saturating_sub(wanted)
+        ))
+    } else if labelled < wanted {
+        Judgement::progressing(format!("{labelled} of {wanted} replicas labelled"))
     } else if available < wanted {
         Judgement::progressing(format!("{available} of {wanted} replicas available"))
     } else if ready < wanted {
@@ -184,11 +203,33 @@ pub(super) fn pod(object: &Subject) -> Judgement {
     if let Some(c) = find(status, "PodScheduled").filter(|c| c.is("False")) {
         return Judgement::progressing(c.words("PodScheduled"));
     }
+    if let Some(judged) = resizing(status) {
+        return judged;
+    }
     match find(status, "Ready") {
-        Some(c) if c.is("True") => Judgement::healthy(),
+        Some(c) if c.is("True") || c.reason == "PodCompleted" => Judgement::healthy(),
         Some(c) if text(status, "/phase") == "Running" => Judgement::progressing(c.words("Ready")),
         _ => Judgement::progressing("the pod is starting"),
     }
+}
+
+/// A resize in place (KEP-1287) that is under way, or that its node cannot do.
+fn resizing(status: &Value) -> Option<Judgement> {
+    if let Some(pending) = find(status, "PodResizePending").filter(|c| c.is("True")) {
+        let words = pending.words("PodResizePending");
+        return Some(if pending.reason == "Infeasible" {
+            Judgement::degraded(words)
+        } else {
+            Judgement::progressing(words)
+        });
+    }
+    let busy = find(status, "PodResizeInProgress").filter(|c| c.is("True"))?;
+    let words = busy.words("PodResizeInProgress");
+    Some(if busy.reason == "Error" {
+        Judgement::degraded(words)
+    } else {
+        Judgement::progressing(words)
+    })
 }
 
 /// "container NAME: reason: message" of the first container that is stuck.
@@ -215,6 +256,10 @@ pub(super) fn job(object: &Subject) -> Judgement {
     }
     if find(status, "Complete").is_some_and(|c| c.is("True")) {
         return Judgement::healthy();
+    }
+    // Decided; its pods are still being ended.
+    if let Some(failing) = find(status, "FailureTarget").filter(|c| c.is("True")) {
+        return Judgement::degraded(failing.words("FailureTarget"));
     }
     let suspended = find(status, "Suspended").is_some_and(|c| c.is("True"));
     if suspended || flag(spec, "/suspend") {

@@ -1,0 +1,195 @@
+//! Built-in kinds that run nothing themselves.
+
+use serde_json::json;
+
+use super::{Degraded, Healthy, Progressing, Suspended, check, condition};
+
+#[test]
+fn built_in_kinds_that_run_nothing() {
+    check(vec![
+        ("ConfigMap", "is there", json!({"data": {}}), Healthy, ""),
+        (
+            "Service",
+            "inside",
+            json!({"spec": {"type": "ClusterIP"}}),
+            Healthy,
+            "",
+        ),
+        (
+            "Service",
+            "pending balancer",
+            json!({"spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {}}}),
+            Progressing,
+            "load balancer",
+        ),
+        (
+            "Service",
+            "balanced",
+            json!({"spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}}),
+            Healthy,
+            "",
+        ),
+        (
+            "PersistentVolumeClaim",
+            "bound",
+            json!({"status": {"phase": "Bound"}}),
+            Healthy,
+            "",
+        ),
+        (
+            "PersistentVolumeClaim",
+            "pending",
+            json!({"status": {"phase": "Pending"}}),
+            Progressing,
+            "not bound",
+        ),
+        (
+            "PersistentVolumeClaim",
+            "lost",
+            json!({"spec": {"volumeName": "pv-1"}, "status": {"phase": "Lost"}}),
+            Degraded,
+            "pv-1",
+        ),
+        (
+            "PersistentVolume",
+            "free",
+            json!({"status": {"phase": "Available"}}),
+            Healthy,
+            "",
+        ),
+        (
+            "PersistentVolume",
+            "failed",
+            json!({"status": {"phase": "Failed", "message": "no"}}),
+            Degraded,
+            "no",
+        ),
+        (
+            "Namespace",
+            "active",
+            json!({"status": {"phase": "Active"}}),
+            Healthy,
+            "",
+        ),
+        (
+            "Namespace",
+            "hangs",
+            json!({"metadata": {"deletionTimestamp": "t"}, "status": {"phase": "Terminating", "conditions": [
+                    condition("NamespaceContentRemaining", "True", "SomeResourcesRemain", "pods. has 2 resource instances")]}}),
+            Progressing,
+            "pods. has 2 resource instances",
+        ),
+        (
+            "policy/PodDisruptionBudget",
+            "computed",
+            json!({"metadata": {"generation": 1}, "status": {"observedGeneration": 1}}),
+            Healthy,
+            "",
+        ),
+        (
+            "policy/PodDisruptionBudget",
+            "new",
+            json!({"metadata": {"generation": 1}, "status": {}}),
+            Progressing,
+            "not computed",
+        ),
+        (
+            "policy/PodDisruptionBudget",
+            "failing",
+            json!({"status": {"conditions": [condition("DisruptionAllowed", "False", "SyncFailed", "no scale")]}}),
+            Degraded,
+            "no scale",
+        ),
+        (
+            "autoscaling/HorizontalPodAutoscaler",
+            "scales",
+            json!({"status": {"conditions": [condition("AbleToScale", "True", "", ""), condition("ScalingActive", "True", "", "")]}}),
+            Healthy,
+            "",
+        ),
+        (
+            "autoscaling/HorizontalPodAutoscaler",
+            "no metrics",
+            json!({"status": {"conditions": [condition("ScalingActive", "False", "FailedGetResourceMetric", "no metrics")]}}),
+            Progressing,
+            "no metrics",
+        ),
+        (
+            "autoscaling/HorizontalPodAutoscaler",
+            "target scaled to zero",
+            json!({"status": {"conditions": [condition("ScalingActive", "False", "ScalingDisabled", "zero")]}}),
+            Suspended,
+            "zero",
+        ),
+        (
+            "autoscaling/HorizontalPodAutoscaler",
+            "new",
+            json!({}),
+            Progressing,
+            "not looked",
+        ),
+        (
+            "networking.k8s.io/Ingress",
+            "no address",
+            json!({"status": {"loadBalancer": {}}}),
+            Healthy,
+            "",
+        ),
+        (
+            "apiextensions.k8s.io/CustomResourceDefinition",
+            "established",
+            json!({"status": {"conditions": [condition("NamesAccepted", "True", "", ""), condition("Established", "True", "", "")]}}),
+            Healthy,
+            "",
+        ),
+        (
+            "apiextensions.k8s.io/CustomResourceDefinition",
+            "new",
+            json!({}),
+            Progressing,
+            "not established",
+        ),
+        (
+            "apiextensions.k8s.io/CustomResourceDefinition",
+            "installing",
+            json!({"status": {"conditions": [condition("Established", "False", "Installing", "")]}}),
+            Progressing,
+            "not established",
+        ),
+        (
+            "apiextensions.k8s.io/CustomResourceDefinition",
+            "names taken",
+            json!({"status": {"conditions": [condition("NamesAccepted", "False", "ListKindConflict", "in use")]}}),
+            Degraded,
+            "in use",
+        ),
+        (
+            "apiregistration.k8s.io/APIService",
+            "no backend",
+            json!({"status": {"conditions": [condition("Available", "False", "MissingEndpoints", "no endpoints")]}}),
+            Progressing,
+            "no endpoints",
+        ),
+        (
+            "apiregistration.k8s.io/APIService",
+            "serves",
+            json!({"status": {"conditions": [condition("Available", "True", "Passed", "")]}}),
+            Healthy,
+            "",
+        ),
+        (
+            "certificates.k8s.io/CertificateSigningRequest",
+            "denied",
+            json!({"status": {"conditions": [condition("Denied", "True", "No", "policy")]}}),
+            Degraded,
+            "policy",
+        ),
+        (
+            "flowcontrol.apiserver.k8s.io/FlowSchema",
+            "dangling",
+            json!({"status": {"conditions": [condition("Dangling", "True", "NotFound", "no such level")]}}),
+            Degraded,
+            "no such level",
+        ),
+    ]);
+}
