@@ -282,10 +282,7 @@ fn assignment(page: &mut Page, m: &Assignment, problems: &[StatusRow]) {
     for state in problems.iter().filter_map(|row| row.assignment.as_ref()) {
         awaiting.add(state);
     }
-    page.line(
-        "Next step",
-        standing::words(m, awaiting).unwrap_or_default(),
-    );
+    page.line("Next step", standing::next_step(m, awaiting));
     page.line("Revision", revision(&status.revision, &status.digest));
     if let Some(commit) = &status.commit {
         page.line(

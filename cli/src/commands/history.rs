@@ -7,7 +7,7 @@ use lockstep_proto::v1::{
     sync,
 };
 use pbjson_types::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::PAGE;
 use super::rows::{or_dash, short, time_text};
@@ -27,12 +27,12 @@ pub(crate) async fn run(hub: &mut Hub, args: HistoryArgs) -> anyhow::Result<Exit
     }
     let entries = fetch(hub, &args).await?;
     if !args.output.is_table() {
-        let mut list = json!({
+        let items = entries.iter().map(to_json).collect::<Result<Vec<_>, _>>()?;
+        let list = json!({
             "apiVersion": API_VERSION,
             "kind": "HistoryList",
-            "items": serde_json::to_value(&entries)?,
+            "items": items,
         });
-        output::end_times_in_z(&mut list);
         term::print(&output::write_value(&list, &args.output)?)?;
         return Ok(Exit::Done);
     }
@@ -43,6 +43,16 @@ pub(crate) async fn run(hub: &mut Hub, args: HistoryArgs) -> anyhow::Result<Exit
     let wide = matches!(args.output, Format::Wide);
     term::print(&table(&entries, wide).render(term::is_colourful()))?;
     Ok(Exit::Done)
+}
+
+fn to_json(entry: &HistoryEntry) -> serde_json::Result<Value> {
+    let mut json = serde_json::to_value(entry)?;
+    if let Value::Object(fields) = &mut json {
+        // What happened to one object has no sync and health.
+        fields.retain(|_, value| value != "Unspecified");
+    }
+    output::end_times_in_z(&mut json);
+    Ok(json)
 }
 
 async fn fetch(hub: &mut Hub, args: &HistoryArgs) -> anyhow::Result<Vec<HistoryEntry>> {

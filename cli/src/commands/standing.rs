@@ -54,8 +54,8 @@ pub(super) fn words(assignment: &Assignment, awaiting: Awaiting) -> Option<Strin
     let name = name_of(assignment);
     let status = assignment.status.clone().unwrap_or_default();
     let mut parts = Vec::new();
-    let pinned = pinned(&status);
-    let paused = paused(&status);
+    let pinned = pinned(&status).map(|words| format!("pinned to {words}"));
+    let paused = paused(&status).map(|words| format!("paused {words}"));
     let waits = status.pending.as_ref().map(what_waits);
     match (pinned, paused) {
         (None, None) => {
@@ -75,37 +75,52 @@ pub(super) fn words(assignment: &Assignment, awaiting: Awaiting) -> Option<Strin
             ));
         }
     }
-    let clusters = awaiting.clusters.max(status.awaiting_approval.into());
-    if clusters > 0 {
-        let objects = if awaiting.objects > 0 {
-            count(awaiting.objects, "object")
-        } else {
-            "objects".to_owned()
-        };
-        parts.push(format!(
-            "{objects} on {} to be removed, more than maxPrune: look at them and say `lockstep approve {name}`",
-            count(clusters, "cluster"),
-        ));
-    }
+    parts.extend(approval(name, &status, awaiting));
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// `pinned to 4b7d0e8 by admin since …`
-pub(super) fn pinned(status: &AssignmentStatus) -> Option<String> {
-    let pin = status.pinned.as_ref()?;
-    let revision = short(&pin.revision);
-    let by = by(&pin.by);
-    Some(format!(
-        "pinned to {revision}{by} since {}",
-        time_text(pin.at.as_ref())
-    ))
+/// The next step alone, for where the rest is told beside it.
+pub(super) fn next_step(assignment: &Assignment, awaiting: Awaiting) -> String {
+    let name = name_of(assignment);
+    let status = assignment.status.clone().unwrap_or_default();
+    let step = if status.pinned.is_some() || status.paused.is_some() {
+        Some(way_out(assignment, &status))
+    } else {
+        let waits = status.pending.is_some();
+        waits.then(|| format!("`lockstep sync {name}` gives it to the clusters"))
+    };
+    let approval = approval(name, &status, awaiting);
+    let steps: Vec<_> = [step, approval].into_iter().flatten().collect();
+    steps.join("; ")
 }
 
-/// `paused by admin since …`
+/// Removals that wait, and what a person says to let them happen.
+fn approval(name: &str, status: &AssignmentStatus, awaiting: Awaiting) -> Option<String> {
+    let clusters = awaiting.clusters.max(status.awaiting_approval.into());
+    let objects = match awaiting.objects {
+        0 => "objects".to_owned(),
+        some => count(some, "object"),
+    };
+    (clusters > 0).then(|| {
+        format!(
+            "{objects} on {} to be removed, more than maxPrune: \
+             look at them and say `lockstep approve {name}`",
+            count(clusters, "cluster"),
+        )
+    })
+}
+
+/// `4b7d0e8 by admin since …`
+pub(super) fn pinned(status: &AssignmentStatus) -> Option<String> {
+    let pin = status.pinned.as_ref()?;
+    let by = by(&pin.by, pin.at.as_ref());
+    Some(format!("{} {by}", short(&pin.revision)))
+}
+
+/// `by admin since …`
 pub(super) fn paused(status: &AssignmentStatus) -> Option<String> {
     let pause = status.paused.as_ref()?;
-    let by = by(&pause.by);
-    Some(format!("paused{by} since {}", time_text(pause.at.as_ref())))
+    Some(by(&pause.by, pause.at.as_ref()))
 }
 
 /// What waits, and what it would change.
@@ -147,11 +162,12 @@ fn name_of(assignment: &Assignment) -> &str {
         .map_or("", |meta| meta.name.as_str())
 }
 
-fn by(who: &str) -> String {
+fn by(who: &str, at: Option<&pbjson_types::Timestamp>) -> String {
+    let since = format!("since {}", time_text(at));
     if who.is_empty() {
-        String::new()
+        since
     } else {
-        format!(" by {who}")
+        format!("by {who} {since}")
     }
 }
 

@@ -62,20 +62,25 @@ fn fold(clusters: &[String]) -> String {
     }
 }
 
+/// Git has it no more, and it is not removed: the message says why.
+fn is_left(object: &ObjectDiff) -> bool {
+    object.action() == Action::Delete && object.diff.is_empty() && !object.message.is_empty()
+}
+
 /// `1 to create, 2 to change`
 fn totals(objects: &[ObjectDiff]) -> String {
+    let count_of =
+        |holds: &dyn Fn(&ObjectDiff) -> bool| objects.iter().filter(|o| holds(o)).count();
+    let is = |action: Action| count_of(&|o| o.action() == action && !is_left(o));
     let words = [
-        (Action::Create, "to create"),
-        (Action::Change, "to change"),
-        (Action::Delete, "to delete"),
-        (Action::Fail, "that cannot be told"),
+        (is(Action::Create), "to create"),
+        (is(Action::Change), "to change"),
+        (is(Action::Delete), "to delete"),
+        (count_of(&is_left), "left in place"),
+        (is(Action::Fail), "that cannot be told"),
     ];
     let parts: Vec<_> = words
         .iter()
-        .map(|(action, word)| {
-            let found = objects.iter().filter(|o| o.action() == *action).count();
-            (found, word)
-        })
         .filter(|(found, _)| *found > 0)
         .map(|(found, word)| format!("{found} {word}"))
         .collect();
@@ -107,6 +112,8 @@ impl Painter {
         let name = &object.object;
         if object.action() == Action::Fail {
             self.line(&format!("!!! {name}: {}", object.message), Some("31"));
+        } else if is_left(object) {
+            self.line(&format!("# {name}: {}", object.message), None);
         } else {
             // The agent names the sides; an answer without is named here.
             if !object.diff.starts_with("--- ") {
@@ -190,6 +197,12 @@ mod tests {
                     message: String::new(),
                 },
                 ObjectDiff {
+                    object: "v1 Namespace old".into(),
+                    action: Action::Delete.into(),
+                    message: "left in place: pruneKinds does not name it".into(),
+                    ..ObjectDiff::default()
+                },
+                ObjectDiff {
                     object: "v1 Service shop/web".into(),
                     action: Action::Fail.into(),
                     message: "it would be refused: spec.ports is missing".into(),
@@ -201,7 +214,7 @@ mod tests {
         assert_eq!(
             text(&[group], &"9f3c2a1".repeat(5), false),
             "\
-=== eu-1, eu-2 and 40 more: 1 to create, 1 to change, 1 that cannot be told
+=== eu-1, eu-2 and 40 more: 1 to create, 1 to change, 1 left in place, 1 that cannot be told
 --- apps/v1 Deployment shop/web on the cluster
 +++ apps/v1 Deployment shop/web at 9f3c2a1
 @@ -1,2 +1,2 @@
@@ -212,6 +225,7 @@ mod tests {
 +++ v1 ConfigMap shop/new at 9f3c2a1
 @@ -0,0 +1 @@
 +kind: ConfigMap
+# v1 Namespace old: left in place: pruneKinds does not name it
 !!! v1 Service shop/web: it would be refused: spec.ports is missing
 "
         );
