@@ -1,5 +1,6 @@
 //! The driver at work on a real fleet and store, with a Git that tests hold.
 
+mod dependencies;
 mod orders;
 pub mod world;
 

@@ -15,7 +15,7 @@ use super::validate::{self, Limits};
 use super::written::{
     cluster_resource, date, drop_annotations, encode, random_uid, strip, to_millis,
 };
-use super::{Effects, Fleet, spec_of};
+use super::{Effects, Fleet, depend, spec_of};
 use crate::store::{Control, ResourceRow, StoreError};
 
 /// Resources in one request.
@@ -236,6 +236,7 @@ pub(super) fn plan(
     now: i64,
 ) -> Result<Vec<Step>, ApplyError> {
     refuse(dangling(model, &resources))?;
+    refuse(waiting_for_themselves(model, &resources))?;
     Ok(resources
         .into_iter()
         .filter_map(|resource| step(model, resource, now))
@@ -289,11 +290,42 @@ fn dangling(model: &Model, resources: &[v1::Resource]) -> Vec<String> {
                     let path = format!("spec.clusterGroups[{at}]");
                     check(subject(), &path, Kind::ClusterGroup, group);
                 }
+                for (at, other) in spec.depends_on.iter().enumerate() {
+                    let path = format!("spec.dependsOn[{at}].assignment");
+                    check(subject(), &path, Kind::Assignment, &other.assignment);
+                }
             }
             _ => {}
         }
     }
     problems
+}
+
+/// Assignments that would wait for themselves, once `resources` are applied.
+fn waiting_for_themselves(model: &Model, resources: &[v1::Resource]) -> Vec<String> {
+    let mut applied: BTreeMap<&str, &v1::Assignment> = BTreeMap::new();
+    for resource in resources {
+        if let (Ok((_, name)), Some(Any::Assignment(assignment))) =
+            (validate::identify(resource), &resource.resource)
+        {
+            applied.insert(name, assignment);
+        }
+    }
+    let of = |name| {
+        let standing = || Some(&*model.assignments.get(name)?.resource);
+        let found = applied.get(name).copied().or_else(standing);
+        let spec = found.and_then(|assignment| assignment.spec.as_ref());
+        spec.into_iter()
+            .flat_map(|spec| &spec.depends_on)
+            .map(|other| other.assignment.as_str())
+            .collect()
+    };
+    depend::cycles(applied.keys().copied(), of)
+        .into_iter()
+        .map(|(name, cycle)| {
+            format!("Assignment {name}: spec.dependsOn: it would wait for itself: {cycle}")
+        })
+        .collect()
 }
 
 fn step(model: &Model, mut resource: v1::Resource, now: i64) -> Option<Step> {

@@ -138,7 +138,7 @@ fn may_go(model: &Model, kind: Kind, name: &str) -> Result<(), DeleteError> {
             .into_iter()
             .map(|user| format!("Repository {user}"))
             .collect(),
-        Kind::Repository | Kind::ClusterGroup => model
+        Kind::Repository | Kind::ClusterGroup | Kind::Assignment => model
             .assignments
             .iter()
             .filter(|(_, assignment)| {
@@ -148,6 +148,9 @@ fn may_go(model: &Model, kind: Kind, name: &str) -> Result<(), DeleteError> {
                     .as_ref()
                     .is_some_and(|spec| match kind {
                         Kind::Repository => spec.repository == name,
+                        Kind::Assignment => {
+                            spec.depends_on.iter().any(|other| other.assignment == name)
+                        }
                         _ => spec.cluster_groups.iter().any(|group| group == name),
                     })
             })

@@ -14,6 +14,7 @@ mod changes;
 mod control;
 mod counts;
 mod delete;
+mod depend;
 mod desired;
 mod enrol;
 #[cfg(test)]

@@ -275,5 +275,5 @@ fn fill(state: &mut v1::AssignmentState, row: &Row, seen: &Seen, revision: &str)
     state.observed_at = seen.observed_at;
     state.problems = seen.problems.to_vec();
     state.more_problems = seen.more_problems;
-    state.awaiting_approval = seen.awaiting_approval;
+    state.awaiting_approval = awaits(row);
 }

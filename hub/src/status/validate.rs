@@ -1,7 +1,9 @@
 //! What a resource must be before the hub takes it, judged by itself. What it
 //! names beyond itself is judged against the fleet, in `apply`.
 
+mod assignment;
 mod health;
+mod sync;
 
 use lockstep_proto::names::check_label;
 use lockstep_proto::v1::resource::Resource as Any;
@@ -17,7 +19,6 @@ const MAX_TEXT: usize = 4096;
 const MAX_CA_BUNDLE: usize = 1 << 20;
 const MAX_LABELS: usize = 64;
 const MAX_ANNOTATIONS: usize = 256 << 10;
-const MAX_GROUPS: usize = 256;
 const MAX_EXPRESSIONS: usize = 64;
 const MAX_VALUES: usize = 256;
 
@@ -104,7 +105,7 @@ pub(super) fn check(resource: &v1::Resource, limits: Limits) -> Vec<String> {
         }
         Some(Any::Assignment(r)) => {
             check_meta(r.metadata.as_ref(), &mut problems);
-            check_assignment(r.spec.as_ref(), &mut problems);
+            assignment::check(r.spec.as_ref(), &mut problems);
         }
         Some(Any::JoinToken(_) | Any::Credential(_)) | None => {}
     }
@@ -334,155 +335,4 @@ pub fn poll_seconds(text: &str) -> Result<Option<u64>, String> {
         rest = &rest[digits + 1..];
     }
     Ok((total > 0).then_some(total))
-}
-
-fn check_assignment(spec: Option<&v1::AssignmentSpec>, problems: &mut Problems) {
-    let Some(spec) = spec else {
-        return problems.at("spec", "is missing");
-    };
-    if spec.repository.is_empty() {
-        problems.at("spec.repository", "is missing");
-    }
-    match spec.r#ref.as_ref().map(check_ref) {
-        None => problems.at("spec.ref", "is missing: write a branch, a tag or a commit"),
-        Some(Err((path, cause))) => problems.at(path, cause),
-        Some(Ok(())) => {}
-    }
-    if let Err(cause) = check_path(&spec.path) {
-        problems.at("spec.path", cause);
-    }
-    if spec.cluster_groups.is_empty() {
-        problems.at(
-            "spec.clusterGroups",
-            "is missing: name one ClusterGroup at least",
-        );
-    }
-    if spec.cluster_groups.len() > MAX_GROUPS {
-        problems.at(
-            "spec.clusterGroups",
-            format!("more than {MAX_GROUPS} groups"),
-        );
-    }
-    for (at, group) in spec.cluster_groups.iter().enumerate() {
-        if spec.cluster_groups[..at].contains(group) {
-            problems.at(
-                &format!("spec.clusterGroups[{at}]"),
-                format!("{group:?} is named twice"),
-            );
-        }
-    }
-    if !spec.namespace.is_empty()
-        && let Err(cause) = check_label(&spec.namespace)
-    {
-        problems.at("spec.namespace", cause);
-    }
-    if let Some(sync) = &spec.sync
-        && let Err(cause) = check_max_prune(&sync.max_prune)
-    {
-        problems.at("spec.sync.maxPrune", cause);
-    }
-    if let Some(sync) = &spec.sync {
-        health::check(&sync.health, problems);
-    }
-}
-
-fn check_ref(r: &v1::GitRef) -> Result<(), (&'static str, String)> {
-    let set: Vec<(&str, &str)> = [
-        ("branch", &r.branch),
-        ("tag", &r.tag),
-        ("commit", &r.commit),
-    ]
-    .into_iter()
-    .filter(|(_, text)| !text.is_empty())
-    .map(|(field, text)| (field, text.as_str()))
-    .collect();
-    match set[..] {
-        [("commit", commit)] => {
-            let hex = commit
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-            if hex && matches!(commit.len(), 40 | 64) {
-                Ok(())
-            } else {
-                Err((
-                    "spec.ref.commit",
-                    format!("{commit:?} is not a commit: write its 40 hexadecimal digits in full"),
-                ))
-            }
-        }
-        [(field, name)] => check_ref_name(name).map_err(|cause| {
-            let path = if field == "tag" {
-                "spec.ref.tag"
-            } else {
-                "spec.ref.branch"
-            };
-            (path, cause)
-        }),
-        [] => Err((
-            "spec.ref",
-            "is empty: write a branch, a tag or a commit".to_owned(),
-        )),
-        _ => Err((
-            "spec.ref",
-            "names more than one of branch, tag and commit: write exactly one".to_owned(),
-        )),
-    }
-}
-
-/// The rules of `git check-ref-format`.
-fn check_ref_name(name: &str) -> Result<(), String> {
-    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
-    let bad_char = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
-    if name.len() > 255
-        || name == "@"
-        || name.starts_with('-')
-        || name.ends_with('.')
-        || name.contains("..")
-        || name.contains("@{")
-        || name.contains(bad_char)
-        || name.split('/').any(bad_part)
-    {
-        return Err(format!("{name:?} is not a name that Git allows"));
-    }
-    if name.starts_with("refs/") {
-        return Err(format!(
-            "{name:?} is a full ref: write the name alone, like main"
-        ));
-    }
-    Ok(())
-}
-
-fn check_path(path: &str) -> Result<(), String> {
-    if path.len() > MAX_TEXT {
-        return Err(format!("is longer than {MAX_TEXT} bytes"));
-    }
-    if path.starts_with('/') {
-        return Err(format!(
-            "{path:?} is absolute: write it relative to the repository's root"
-        ));
-    }
-    if path.split('/').any(|part| part == "..") {
-        return Err(format!(
-            "{path:?} leaves the repository: it must not contain \"..\""
-        ));
-    }
-    if path.contains(['\0', '\\', '\n']) {
-        return Err(format!("{path:?} is not a path: use names and \"/\""));
-    }
-    Ok(())
-}
-
-fn check_max_prune(text: &str) -> Result<(), String> {
-    let digits = text.strip_suffix('%').unwrap_or(text);
-    let number = digits
-        .parse::<u32>()
-        .ok()
-        .filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
-    match number {
-        _ if text.is_empty() => Ok(()),
-        Some(number) if !text.ends_with('%') || number <= 100 => Ok(()),
-        _ => Err(format!(
-            "{text:?} is neither a share nor a number of objects: write it like 20% or 15"
-        )),
-    }
 }

@@ -1,6 +1,7 @@
 //! The store as its callers and the disk meet it.
 
 mod durability;
+mod history;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

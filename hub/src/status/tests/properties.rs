@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::status::fixture::*;
 use crate::status::{Filter, Fleet, Selector, StatusQuery};
-use crate::store::{AssignmentState, Change};
+use crate::store::{AssignmentState, Change, Control, Held, Said, StoreError};
 
 const CLUSTERS: &[&str] = &["c0", "c1", "c2", "c3"];
 const GROUPS: &[&str] = &["g0", "g1", "g2"];
@@ -32,6 +32,11 @@ enum Step {
     Open(usize),
     Close(usize),
     Resolved(usize, usize),
+    Waits(usize, usize),
+    Pin(usize, usize),
+    Pause(usize),
+    Resume(usize),
+    Awaits(usize, usize, usize, u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -53,7 +58,12 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(c, a, b, s, h)| Step::Report(c, a, b, s, h)),
         3 => c.clone().prop_map(Step::Open),
         1 => c.prop_map(Step::Close),
-        1 => (a, b).prop_map(|(a, b)| Step::Resolved(a, b)),
+        1 => (a.clone(), b.clone()).prop_map(|(a, b)| Step::Resolved(a, b)),
+        2 => (a.clone(), b.clone()).prop_map(|(a, b)| Step::Waits(a, b)),
+        1 => (a.clone(), b.clone()).prop_map(|(a, b)| Step::Pin(a, b)),
+        1 => a.clone().prop_map(Step::Pause),
+        1 => a.clone().prop_map(Step::Resume),
+        2 => (0..4_usize, a, b, 0..3_u32).prop_map(|(c, a, b, n)| Step::Awaits(c, a, b, n)),
     ]
 }
 
@@ -128,17 +138,72 @@ async fn take(world: &World, step: Step) {
         Step::Open(c) => fleet.session_opened(&name(CLUSTERS[c]), "v0.1.0", "v1.36.3"),
         Step::Close(c) => fleet.session_closed(&name(CLUSTERS[c])),
         Step::Resolved(a, b) => {
+            let state = resolved(BUNDLES[b]);
+            let set = fleet.set_assignment_state(ASSIGNMENTS[a], state);
+            set.await.unwrap();
+        }
+        Step::Waits(a, b) => {
             let state = AssignmentState {
-                revision: revision(BUNDLES[b]),
-                digest: Some(digest(BUNDLES[b])),
-                ..AssignmentState::default()
+                pending: Some(v1::Pending {
+                    revision: revision(BUNDLES[b]),
+                    ..v1::Pending::default()
+                }),
+                ..resolved(BUNDLES[b])
             };
-            fleet
-                .set_assignment_state(ASSIGNMENTS[a], state)
-                .await
-                .unwrap();
+            let set = fleet.set_assignment_state(ASSIGNMENTS[a], state);
+            set.await.unwrap();
+        }
+        Step::Pin(a, b) => {
+            let pin = Held {
+                revision: revision(BUNDLES[b]),
+                tree: String::new(),
+                digest: digest(BUNDLES[b]),
+                objects: 1,
+                commit: None,
+                namespace: String::new(),
+            };
+            say(fleet, a, |control| {
+                control.pinned = Some((pin, Said::default()))
+            })
+            .await;
+        }
+        Step::Pause(a) => {
+            say(fleet, a, |control| {
+                control.paused = Some((Said::default(), None))
+            })
+            .await;
+        }
+        Step::Resume(a) => {
+            say(fleet, a, |control| {
+                (control.pinned, control.paused) = (None, None)
+            })
+            .await;
+        }
+        Step::Awaits(c, a, b, awaiting_approval) => {
+            let report = v1::Report {
+                awaiting_approval,
+                ..well(ASSIGNMENTS[a], BUNDLES[b])
+            };
+            world.report(CLUSTERS[c], report).await;
         }
     }
+}
+
+fn resolved(bundle: &str) -> AssignmentState {
+    AssignmentState {
+        revision: revision(bundle),
+        digest: Some(digest(bundle)),
+        ..AssignmentState::default()
+    }
+}
+
+async fn say(fleet: &Fleet, a: usize, change: impl FnOnce(&mut Control) + Send + 'static) {
+    let said = fleet.control(ASSIGNMENTS[a], |standing, _| {
+        let mut control = (*standing.control).clone();
+        change(&mut control);
+        Ok::<_, StoreError>(control)
+    });
+    said.await.unwrap();
 }
 
 fn all(fleet: &Fleet, kind: Kind) -> Vec<v1::Resource> {
@@ -217,13 +282,16 @@ fn check_sums(fleet: &Fleet) {
             .filter_map(|group| members.get(group))
             .flatten()
             .collect();
-        let mut counts = v1::ClusterCounts::default();
+        let (mut counts, mut awaiting) = (v1::ClusterCounts::default(), 0);
         for cluster in reached.iter().map(|name| &clusters[*name]) {
             let states = &cluster.status.as_ref().unwrap().assignments;
             let state = states.iter().find(|state| state.name == name).unwrap();
             count(&mut counts, cluster, state.sync, state.health);
+            awaiting += u32::from(state.awaiting_approval > 0);
         }
-        let c = assignment.status.unwrap().clusters.unwrap();
+        let status = assignment.status.unwrap();
+        assert_eq!(status.awaiting_approval, awaiting, "assignment {name}");
+        let c = status.clusters.unwrap();
         assert_eq!(c, counts, "assignment {name}");
         assert_eq!(
             c.total,
