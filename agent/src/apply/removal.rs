@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use super::backoff::{backoff, moment};
+use super::refusal::explain;
 use super::send::{NEVER, PARALLEL, StepError};
 use crate::caps::Caps;
 use crate::cluster::{ASSIGNMENT_LABEL, ApiError, Cluster, Deleted, GroupKind, Meta, Resource};
@@ -111,7 +112,8 @@ impl Remover<'_> {
                 Err(error) => {
                     if let Some(item) = inventory.get_mut(&id) {
                         let wait = backoff(item.attempts(), error.retry_after());
-                        let words = format!("cannot be removed: {error}");
+                        let words = explain(&error, &id, self.cluster.account());
+                        let words = format!("cannot be removed: {words}");
                         item.failed(&words, Instant::now() + wait);
                     }
                 }
@@ -277,6 +279,15 @@ impl Remover<'_> {
 
 /// It is on its way: news of its end will come, but look again all the same.
 fn note_going(id: &ObjectId, item: &mut Item, meta: &Meta) {
+    hear_going(id, item, meta);
+    let care = item.care.get_or_insert_default();
+    care.failure = None;
+    care.attempts = care.attempts.saturating_add(1);
+    care.not_before = Some(Instant::now() + backoff(care.attempts + 1, None));
+}
+
+/// Notes what holds it, as a watch would say it.
+pub(super) fn hear_going(id: &ObjectId, item: &mut Item, meta: &Meta) {
     let subject = Subject {
         metadata: crate::health::Metadata {
             deletion_timestamp: meta.deletion_timestamp.clone(),
@@ -296,8 +307,4 @@ fn note_going(id: &ObjectId, item: &mut Item, meta: &Meta) {
             judgement,
         });
     }
-    let care = item.care.get_or_insert_default();
-    care.failure = None;
-    care.attempts = care.attempts.saturating_add(1);
-    care.not_before = Some(Instant::now() + backoff(care.attempts + 1, None));
 }

@@ -17,6 +17,8 @@ use super::Target;
 use super::backoff::{backoff, moment};
 use super::body::{as_found, body};
 use super::newcomers::{Claim, Newcomers};
+use super::refusal::{explain, immutable};
+use super::replace::Room;
 use super::tell::Wrong;
 use crate::bundle::BundleFile;
 use crate::caps::Caps;
@@ -234,6 +236,16 @@ impl Sender<'_> {
             if error.is_kind_gone() {
                 self.cluster.discover(started).await?;
             }
+            if let Some(fields) = immutable(&error).filter(|_| tries < TRIES) {
+                match self.make_way(id, &path, &body, (&error, &fields)).await {
+                    Ok(Room::Made) => continue,
+                    Ok(Room::Going) => {}
+                    Ok(Room::Stays(words)) => self.note_failure(id, &words, None),
+                    Err(error) if error.is_about_the_server() => return Err(error.into()),
+                    Err(error) => self.note(id, &error),
+                }
+                return Ok(());
+            }
             tracing::debug!(object = %id, %error, tries, "apply failed");
             if tries < TRIES && error.is_transient() {
                 tokio::time::sleep(moment(tries, error.retry_after())).await;
@@ -284,7 +296,16 @@ impl Sender<'_> {
             let words = format!("waits for namespace {} to be gone: {error}", id.namespace);
             return self.note_moment(id, &words);
         }
-        self.note_failure(id, &error.to_string(), error.retry_after());
+        let mut words = explain(error, id, self.cluster.account());
+        if error.is_namespace_missing(&id.namespace)
+            && let Some(refused) = self.caps.refuses_namespace(&id.namespace)
+        {
+            words = format!(
+                "namespace {} does not exist, and making it is {refused}",
+                id.namespace
+            );
+        }
+        self.note_failure(id, &words, error.retry_after());
     }
 
     /// What passes by itself, soon.

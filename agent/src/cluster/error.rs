@@ -85,7 +85,9 @@ fn cut(message: &str) -> String {
 }
 
 impl ApiError {
-    fn refusal(&self) -> Option<&Refusal> {
+    /// What the server said, where it answered.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
             _ => None,

@@ -88,6 +88,15 @@ pub enum Deleted {
     Changed,
 }
 
+/// What becomes of the objects that depend on a deleted one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are collected afterwards.
+    Background,
+    /// They go first.
+    Foreground,
+}
+
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Cluster")
@@ -236,10 +245,24 @@ impl Cluster {
     /// # Errors
     /// [`ApiError`], but for what [`Deleted`] tells.
     pub async fn delete(&self, path: &str, meta: &Meta) -> Result<Deleted, ApiError> {
+        self.delete_by(path, meta, Propagation::Background).await
+    }
+
+    /// As [`Cluster::delete`], where it matters what becomes of what depends
+    /// on the object.
+    ///
+    /// # Errors
+    /// As [`Cluster::delete`].
+    pub async fn delete_by(
+        &self,
+        path: &str,
+        meta: &Meta,
+        propagation: Propagation,
+    ) -> Result<Deleted, ApiError> {
         let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
+            "propagationPolicy": format!("{propagation:?}"),
             "preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version},
         });
         let body = options.to_string().into();

@@ -254,6 +254,14 @@ impl<'a> Tally<'a> {
                 attempts => format!("{failure}; tried {attempts} times"),
             };
             self.add(name(), Sync::Failed, health, &words);
+        } else if item.is_outdated() && item.presence == Presence::Going {
+            let words = item.reason.as_deref().unwrap_or("is being deleted");
+            let words = format!("{words}; it is made anew when it is gone");
+            *self
+                .waiting
+                .entry(format!("{} to be gone", name()))
+                .or_default() += 1;
+            self.add(name(), Sync::Applying, health, &words);
         } else if item.is_outdated() {
             if let Some(need) = self.around.waits_for(id) {
                 let words = format!("waits for {need}");

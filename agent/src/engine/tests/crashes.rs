@@ -11,7 +11,7 @@ use super::fake::Crash;
 use super::world::{World, config_map, path};
 
 /// How requests end, and how many objects one piece of an inventory holds.
-const SCHEDULES: [(Crash, usize); 4] = [
+pub const SCHEDULES: [(Crash, usize); 4] = [
     (Crash::Before, 512),
     (Crash::After, 512),
     (Crash::Before, 2),
@@ -30,7 +30,7 @@ fn ours(world: &World) -> HashSet<String> {
 }
 
 /// Nothing of ours stands that no stored inventory lists.
-fn nothing_leaked(world: &World, when: &str) {
+pub fn nothing_leaked(world: &World, when: &str) {
     let listed: HashSet<String> = ["shop", "other"]
         .iter()
         .flat_map(|name| world.inventory(name))
@@ -84,7 +84,7 @@ async fn settled_world(shard_size: usize) -> World {
 }
 
 /// Runs the engine until it dies at request `n`; false where it got through.
-async fn died(world: &World, through: impl AsyncFn()) -> bool {
+pub async fn died(world: &World, through: impl AsyncFn()) -> bool {
     tokio::select! {
         () = world.fake.crashed.notified() => true,
         () = through() => false,

@@ -586,6 +586,16 @@ impl State {
         for (leaf, field) in &new {
             set(&mut value, &parts(leaf), field.clone());
         }
+        // `data.fixed` cannot change once an object exists.
+        let fixed = |value: &Value| value.pointer("/data/fixed").cloned();
+        if let Some(stored) = self.objects.get(path)
+            && fixed(&stored.value) != fixed(&value)
+        {
+            let mut refusal = status(422, "Invalid", "data.fixed: field is immutable");
+            refusal["details"]["causes"] =
+                json!([{"field": "data.fixed", "message": "Invalid value: field is immutable"}]);
+            return json_answer(422, &refusal);
+        }
         let owned: BTreeSet<String> = new.into_keys().collect();
         if dry_run {
             let stored = Stored {

@@ -8,5 +8,6 @@ mod hooks;
 mod judging;
 mod order;
 mod owners;
+mod owners_crashes;
 mod story;
 mod world;

@@ -478,3 +478,104 @@ async fn writes_keep_to_the_owners_rate() {
     let took = begin.elapsed();
     assert!((4_000..4_600).contains(&took.as_millis()), "{took:?}");
 }
+
+/// A ConfigMap with a field that cannot change.
+fn fixed(name: &str, value: &str, replace: bool) -> Value {
+    let mut object = config_map(name, "x");
+    object["data"]["fixed"] = json!(value);
+    if replace {
+        object = annotated(object, "lockstep.dev/replace", "OnImmutable");
+    }
+    object
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_that_cannot_change_is_named_and_replaced_only_where_the_object_asks() {
+    let mut world = World::new();
+    let first = world.assign("shop", &[fixed("a", "one", false), config_map("b", "x")]);
+    world.start();
+    world.synced("shop", first).await;
+    world.fake.deleted();
+    world.assign("shop", &[fixed("a", "two", false), config_map("b", "y")]);
+    let report = world.until("shop", |r| r.sync() == Sync::Failed).await;
+    assert!(
+        report.message.contains(
+            "v1 ConfigMap shop/a: .data.fixed cannot be changed once the object exists: put it \
+             back in Git, or annotate the object lockstep.dev/replace: OnImmutable"
+        ),
+        "{}",
+        report.message
+    );
+    world
+        .eventually("b lands", |fake| {
+            fake.get(&path("b")).unwrap()["data"]["key"] == "y"
+        })
+        .await;
+    assert!(world.fake.deleted().is_empty());
+    let uid = |world: &World| world.fake.get(&path("a")).unwrap()["metadata"]["uid"].clone();
+    let before = uid(&world);
+    let digest = world.assign("shop", &[fixed("a", "two", true), config_map("b", "y")]);
+    world.synced("shop", digest).await;
+    assert_eq!(world.fake.deleted(), [path("a")]);
+    assert_ne!(uid(&world), before);
+    let events = world.journal.events();
+    let replaced: Vec<_> = events
+        .iter()
+        .filter(|e| e.r#type() == Type::Replaced)
+        .collect();
+    assert_eq!(replaced.len(), 1);
+    assert_eq!(replaced[0].object, "v1 ConfigMap shop/a");
+    assert_eq!(replaced[0].fields, [".data.fixed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finalizer_that_holds_up_a_replacement_is_named() {
+    let mut world = World::new();
+    let mut held = fixed("a", "one", true);
+    held["metadata"]["finalizers"] = json!(["example.com/slow"]);
+    let first = world.assign("shop", &[held]);
+    world.start();
+    world.synced("shop", first).await;
+    let digest = world.assign("shop", &[fixed("a", "two", true)]);
+    let report = world
+        .until("shop", |r| {
+            r.problems
+                .iter()
+                .any(|p| p.message.contains("example.com/slow"))
+        })
+        .await;
+    assert_eq!(report.sync(), Sync::Applying);
+    assert!(
+        report.problems[0]
+            .message
+            .contains("made anew when it is gone"),
+        "{report:?}"
+    );
+    world.fake.finish(&path("a"));
+    world.synced("shop", digest).await;
+    assert_eq!(world.fake.get(&path("a")).unwrap()["data"]["fixed"], "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lockstep_has_not_applied_is_never_replaced() {
+    let mut world = World::new();
+    world
+        .fake
+        .put("/api/v1/namespaces/shop", json!({"metadata": {}}));
+    world.fake.put(
+        &path("a"),
+        json!({"metadata": {}, "data": {"fixed": "theirs"}}),
+    );
+    world.assign("shop", &[fixed("a", "ours", true)]);
+    world.start();
+    let report = world.until("shop", |r| r.sync() == Sync::Failed).await;
+    assert!(
+        report.message.contains("delete it yourself"),
+        "{}",
+        report.message
+    );
+    assert_eq!(
+        world.fake.get(&path("a")).unwrap()["data"]["fixed"],
+        "theirs"
+    );
+}
