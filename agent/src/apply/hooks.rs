@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::backoff::{backoff, moment};
 use super::newcomers::Newcomers;
+use super::next::is_run_to_its_end;
 use super::send::{Loaded, PARALLEL, Sender, StepError, load};
 use crate::bundle::BundleFile;
 use crate::cluster::{ApiError, Deleted, Meta, Resource};
@@ -86,7 +87,8 @@ impl Sender<'_> {
         let delete_first = {
             let inventory = self.shared.inventory.lock();
             let hook = inventory.get(id).and_then(|item| item.hook());
-            hook.is_some_and(|(_, delete)| delete.before_creation)
+            // A Job that is done does not run again, whatever is applied to it.
+            is_run_to_its_end(id) || hook.is_some_and(|(_, delete)| delete.before_creation)
         };
         let mut tries = 0;
         loop {

@@ -156,7 +156,8 @@ impl<'a> Hooks<'a> {
         running.min()
     }
 
-    /// Those whose object is to be deleted, now that they have ended.
+    /// Those whose object is to be deleted, now that they have ended. What an
+    /// earlier target left is none of them: it may be the next run by now.
     pub fn to_clear(&self) -> impl Iterator<Item = (&'a ObjectId, &'a Item)> {
         let ended = self.all.iter().filter(|(_, _, item)| {
             let Some((_, delete)) = item.hook() else {
@@ -164,6 +165,7 @@ impl<'a> Hooks<'a> {
             };
             item.presence == Presence::Present
                 && item.run.as_deref().is_some_and(|run| match &run.end {
+                    _ if Some(run.target) != self.target => false,
                     None => false,
                     Some(End::Succeeded) => delete.succeeded,
                     Some(End::Failed(_)) => delete.failed,
@@ -182,7 +184,8 @@ impl<'a> Hooks<'a> {
     }
 }
 
-/// Kinds whose being healthy is not the end of it.
-fn is_run_to_its_end(id: &ObjectId) -> bool {
+/// Kinds whose being healthy is not the end of it, and that run only once.
+#[must_use]
+pub fn is_run_to_its_end(id: &ObjectId) -> bool {
     id.is("batch", "Job") || id.is("", "Pod")
 }

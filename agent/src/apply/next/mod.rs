@@ -23,7 +23,7 @@ use lockstep_proto::v1::drift::Policy;
 
 pub use around::Surroundings;
 pub use gate::Way;
-pub use hooks::Phase;
+pub use hooks::{Phase, is_run_to_its_end};
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]

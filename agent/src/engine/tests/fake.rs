@@ -82,6 +82,8 @@ struct State {
     controllers: bool,
     /// Paths of what was created, in order.
     created: Vec<String>,
+    /// Paths of what applies changed or created, in order.
+    applied: Vec<String>,
 }
 
 /// See the module. Cheap to clone.
@@ -154,6 +156,11 @@ impl Fake {
 
     pub fn controllers(&self) {
         self.state.lock().controllers = true;
+    }
+
+    /// Paths of what applies changed or created so far, in order; taken away.
+    pub fn applied(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().applied)
     }
 
     pub fn no_controllers(&self) {
@@ -614,6 +621,10 @@ impl State {
             return json_answer(200, &shown);
         }
         self.is_accounted_for(path);
+        let before = self.objects.get(path).map(|stored| &stored.value);
+        if before != Some(&value) {
+            self.applied.push(path.to_owned());
+        }
         self.store(path, value, "lockstep", Some(owned));
         if path.contains("/customresourcedefinitions/") && !self.slow_definitions {
             self.set_status(

@@ -7,6 +7,7 @@ mod faults;
 mod hooks;
 mod judging;
 mod order;
+mod order_crashes;
 mod owners;
 mod owners_crashes;
 mod story;
