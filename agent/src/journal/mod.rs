@@ -162,6 +162,12 @@ impl Journal {
         self.shared.unkept.notify_one();
     }
 
+    /// How many events the hub has not acknowledged.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.state.lock().events.len()
+    }
+
     /// Waits for an event that was not sent in this session, and counts it as
     /// sent. Safe to drop: an event is counted only when it is returned.
     pub async fn next(&self) -> ObjectEvent {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use lockstep_proto::Digest;
 use lockstep_proto::v1::agent_service_client::AgentServiceClient;
 use lockstep_proto::v1::plan_part::Part;
-use lockstep_proto::v1::{ObjectDiff, Plan, PlanHeader, PlanPart};
+use lockstep_proto::v1::{ObjectDiff, Plan, PlanEnd, PlanHeader, PlanPart};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -159,15 +159,22 @@ impl Drop for Held {
 pub async fn answer(desk: Desk, channel: Channel, plan: Plan) {
     let (parts, sent) = mpsc::channel(PARTS);
     let id = plan.id;
-    let mut out = Out { parts, bytes: 0 };
+    let mut out = Out {
+        parts,
+        bytes: 0,
+        objects: 0,
+    };
     let work = async move {
         // At once, so that the hub knows that it is being worked on.
         out.header(id, String::new()).await;
         let ground = desk.ground().await;
         let _turn = ground.turns.acquire().await;
-        if let Err(why) = Box::pin(make::make(&ground, &plan, &mut out)).await {
-            tracing::warn!(assignment = plan.assignment, %why, "no plan");
-            out.header(id, why).await;
+        match Box::pin(make::make(&ground, &plan, &mut out)).await {
+            Ok(()) => out.end().await,
+            Err(why) => {
+                tracing::warn!(assignment = plan.assignment, %why, "no plan");
+                out.header(id, why).await;
+            }
         }
     };
     let mut client = AgentServiceClient::new(channel);
@@ -189,6 +196,7 @@ pub async fn answer(desk: Desk, channel: Channel, plan: Plan) {
 pub struct Out {
     parts: mpsc::Sender<PlanPart>,
     bytes: usize,
+    objects: u32,
 }
 
 impl Out {
@@ -216,8 +224,16 @@ impl Out {
             return false;
         }
         self.bytes += bytes;
+        self.objects += 1;
         self.send(Part::Object(object)).await;
         true
+    }
+
+    /// Without it the hub does not take the answer for whole: a connection may
+    /// break off in order.
+    async fn end(&self) {
+        let objects = self.objects;
+        self.send(Part::End(PlanEnd { objects })).await;
     }
 
     async fn send(&self, part: Part) {

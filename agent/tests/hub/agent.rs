@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lockstep_agent::bundle;
+use lockstep_agent::cluster::Cluster;
 use lockstep_agent::desired::{self, Desired, DesiredWatch};
 use lockstep_agent::identity::{Folder, JoinToken, TokenSource, join};
 use lockstep_agent::journal::Journal;
 use lockstep_agent::link::Link;
 use lockstep_agent::metrics::Metrics;
+use lockstep_agent::plan::{Desk, Ground};
 use lockstep_agent::report::Outbox;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -23,9 +25,10 @@ pub struct Agent {
     pub journal: Journal,
     pub metrics: Metrics,
     pub kubernetes: watch::Sender<String>,
+    desk: Desk,
     running: tokio::task::JoinHandle<()>,
     keeping: tokio::task::JoinHandle<()>,
-    _stop: DropGuard,
+    stop: DropGuard,
 }
 
 impl Agent {
@@ -46,6 +49,7 @@ impl Agent {
         let (channel, channels) = watch::channel(None);
         let bundles = bundle::Store::open(dir, channels, metrics.clone()).unwrap();
         let outbox = Outbox::new();
+        let desk = Desk::default();
         let journal = Journal::open(dir).unwrap();
         let (kubernetes, kubernetes_version) = watch::channel("v1.36.3".to_owned());
         let link = Link {
@@ -59,7 +63,7 @@ impl Agent {
             desired: store,
             outbox: outbox.clone(),
             journal: journal.clone(),
-            desk: lockstep_agent::plan::Desk::default(),
+            desk: desk.clone(),
             channel,
             metrics: metrics.clone(),
         };
@@ -72,8 +76,9 @@ impl Agent {
             journal,
             metrics,
             kubernetes,
+            desk,
             running: tokio::spawn(link.run(cancel.clone())),
-            _stop: cancel.drop_guard(),
+            stop: cancel.drop_guard(),
         }
     }
 
@@ -84,6 +89,28 @@ impl Agent {
             .await
             .unwrap()
             .clone()
+    }
+
+    /// From now on there is an engine that answers questions, with a cluster
+    /// that is not there.
+    pub fn open_desk(&self) {
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = kube::Client::try_from(nowhere).unwrap();
+        let cluster = Cluster::new(client, lockstep_agent::cluster::Metrics::default());
+        self.desk.open(Arc::new(Ground::new(
+            cluster,
+            Arc::default(),
+            self.bundles.clone(),
+            lockstep_agent::caps::Caps::default(),
+            self.desired.clone(),
+        )));
+    }
+
+    /// Stops in order: what is only in memory is written.
+    pub async fn stop(self) {
+        drop(self.stop);
+        let _ = self.running.await;
+        self.keeping.await.unwrap();
     }
 
     /// Gone from one instruction to the next.

@@ -8,6 +8,8 @@ mod binary;
 mod bundles;
 mod fake;
 mod joining;
+mod journal;
+mod plans;
 mod renewing;
 mod sessions;
 

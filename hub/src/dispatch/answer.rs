@@ -42,10 +42,7 @@ pub async fn receive(
             part = parts.next() => match part {
                 Some(Ok(part)) => incoming.take(part).map_err(|error| refused(&error))?,
                 Some(Err(status)) => return Err(status),
-                None => {
-                    incoming.finish();
-                    return Ok(());
-                }
+                None => return Err(refused(&Unwanted::Malformed("it has broken off"))),
             },
         }
     }

@@ -91,7 +91,7 @@ pub enum Unwanted {
     Twice(u64),
     #[error("{0}")]
     TooLarge(String),
-    #[error("a plan is a header with its id, then objects: {0}")]
+    #[error("a plan is a header with its id, then objects, then an end: {0}")]
     Malformed(&'static str),
 }
 
@@ -242,6 +242,7 @@ impl Incoming {
                 Ok(())
             }
             Some(v1::plan_part::Part::Header(_)) => Err(Unwanted::Malformed("another header came")),
+            Some(v1::plan_part::Part::End(end)) => self.finish(&end),
             // Of a newer contract.
             None => Ok(()),
         };
@@ -302,13 +303,17 @@ impl Incoming {
         self.waiting.is_none()
     }
 
-    /// All of it is here.
-    pub fn finish(mut self) {
+    /// All of it should be here.
+    fn finish(&mut self, end: &v1::PlanEnd) -> Result<(), Unwanted> {
+        if usize::try_from(end.objects) != Ok(self.objects.len()) {
+            return Err(Unwanted::Malformed("its end does not fit what came"));
+        }
         let answer = Answer {
             objects: std::mem::take(&mut self.objects),
             _room: std::mem::take(&mut self.permits),
         };
         self.end(Ok(answer));
+        Ok(())
     }
 
     fn end(&mut self, answered: Answered) {

@@ -25,13 +25,13 @@ use rcgen::{
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::within;
 
-pub use session::{Session, item, state};
+pub use session::{Answer, Session, item, state};
 use tls::{Io, Peer, server_config};
 
 /// A certificate authority, and what it made.
@@ -115,6 +115,7 @@ pub struct FakeHub {
     pub endpoint: String,
     port: u16,
     sessions: mpsc::Receiver<Session>,
+    answers: mpsc::Receiver<Answer>,
     runtime: Option<Runtime>,
 }
 
@@ -130,11 +131,13 @@ impl FakeHub {
             .build()
             .unwrap();
         let (opened, sessions) = mpsc::channel(16);
+        let (answered, answers) = mpsc::channel(16);
         let service = Service {
             state: Arc::clone(&state),
             authority: Arc::clone(&authority),
             gives: plan.gives,
             opened,
+            answers: answered,
         };
         let (server, port) = (server_config(&authority, &plan), plan.port);
         let listen = runtime.spawn(async move { TcpListener::bind(("127.0.0.1", port)).await });
@@ -171,6 +174,7 @@ impl FakeHub {
             endpoint: format!("127.0.0.1:{port}"),
             port,
             sessions,
+            answers,
             runtime: Some(runtime),
         }
     }
@@ -208,6 +212,13 @@ impl FakeHub {
     /// The next session that an agent opens.
     pub async fn session(&mut self) -> Session {
         within("an agent opens a session", self.sessions.recv())
+            .await
+            .unwrap()
+    }
+
+    /// The next answer to a Plan that an agent begins.
+    pub async fn answer(&mut self) -> Answer {
+        within("an agent answers a question", self.answers.recv())
             .await
             .unwrap()
     }
@@ -264,6 +275,7 @@ struct Service {
     authority: Arc<Authority>,
     gives: (i64, i64),
     opened: mpsc::Sender<Session>,
+    answers: mpsc::Sender<Answer>,
 }
 
 impl Service {
@@ -328,9 +340,16 @@ impl AgentService for Service {
 
     async fn send_plan(
         &self,
-        _request: Request<Streaming<PlanPart>>,
+        request: Request<Streaming<PlanPart>>,
     ) -> Result<Response<SendPlanResponse>, Status> {
-        Ok(Response::new(SendPlanResponse {}))
+        let (ends, ended) = oneshot::channel();
+        let parts = request.into_inner();
+        self.answers.send(Answer { parts, ends }).await.unwrap();
+        // The test ends it by its words, or by letting go of the answer.
+        match ended.await {
+            Ok(status) => Err(status),
+            Err(_) => Ok(Response::new(SendPlanResponse {})),
+        }
     }
 
     async fn fetch_bundle(

@@ -3,10 +3,30 @@
 use lockstep_proto::Digest;
 use lockstep_proto::desired::desired_digest;
 use lockstep_proto::v1::*;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 
 use crate::within;
+
+/// An agent's answer to a Plan, taken in by the test.
+pub struct Answer {
+    pub parts: Streaming<PlanPart>,
+    pub ends: oneshot::Sender<Status>,
+}
+
+impl Answer {
+    /// The next part; nothing at the end.
+    pub async fn part(&mut self) -> Option<PlanPart> {
+        within("a part of the answer", self.parts.message())
+            .await
+            .unwrap()
+    }
+
+    /// Nobody waits for it any more.
+    pub fn refuse(self) {
+        let _ = self.ends.send(Status::not_found("nobody asks"));
+    }
+}
 
 /// One session, played by the test.
 pub struct Session {

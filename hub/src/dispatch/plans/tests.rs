@@ -31,6 +31,13 @@ fn part(diff: &str) -> v1::PlanPart {
     }
 }
 
+fn end(objects: usize) -> v1::PlanPart {
+    let objects = objects.try_into().unwrap();
+    v1::PlanPart {
+        part: Some(Part::End(v1::PlanEnd { objects })),
+    }
+}
+
 fn answered(asked: &mut Asked) -> Option<Answered> {
     asked.answer().now_or_never().flatten()
 }
@@ -62,7 +69,7 @@ fn a_plan_is_sent_once_in_each_session_of_its_cluster_and_answered_by_it_alone()
     );
     incoming.take(part("+a")).unwrap();
     assert!(answered(&mut asked).is_none());
-    incoming.finish();
+    incoming.take(end(incoming.objects.len())).unwrap();
     let answer = answered(&mut asked).unwrap().unwrap();
     assert_eq!(answer.objects[0].diff, "+a");
 }
@@ -91,7 +98,7 @@ fn an_answer_that_breaks_off_may_come_again() {
     drop(first);
     let mut second = plans.begin(&eu, &header(id, "")).unwrap();
     second.take(part("+whole")).unwrap();
-    second.finish();
+    second.take(end(1)).unwrap();
     let answer = answered(&mut asked).unwrap().unwrap();
     assert_eq!(answer.objects.len(), 1);
     assert_eq!(answer.objects[0].diff, "+whole");
@@ -170,7 +177,7 @@ fn all_answers_together_are_bounded_and_let_go_when_nobody_wants_them() {
         let all = (0..62).try_for_each(|_| incoming.take(part(&many)));
         match all {
             Ok(()) => {
-                incoming.finish();
+                incoming.take(end(incoming.objects.len())).unwrap();
                 held.push(answered(&mut asked).unwrap().unwrap());
             }
             Err(error) => {
