@@ -10,7 +10,7 @@
 mod hold;
 mod report;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod worker;
 
 use std::collections::BTreeMap;

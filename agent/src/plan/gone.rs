@@ -39,6 +39,11 @@ pub fn aimed<'a>(
     }
     copy.intend();
     copy.want_nothing();
+    for (id, item) in copy.iter_mut() {
+        if let Some(known) = inventory.get(id) {
+            (item.presence, item.ours) = (known.presence, known.ours);
+        }
+    }
     for (id, api_version) in wanted {
         let traits = copy.get(id).and_then(|item| item.traits.clone());
         copy.want(id, api_version, some, traits);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use lockstep_proto::bundle::{IndexEntry, ObjectKey};
+use lockstep_proto::traits::Traits;
 use lockstep_proto::v1::object_diff::Action;
 use lockstep_proto::v1::{DesiredItem, ObjectDiff, Plan};
 use serde_json::Value;
@@ -19,9 +20,12 @@ use super::{Ground, Out};
 use crate::apply::Target;
 use crate::apply::aim::identify;
 use crate::apply::backoff::moment;
-use crate::apply::body::body;
+use crate::apply::body::{as_found, body};
+use crate::apply::ownership::{Verdict, verdict};
+use crate::apply::refusal::{cannot_change, explain, immutable, narrowed};
 use crate::bundle::{BundleFile, Listed};
-use crate::cluster::{ApiError, Cluster, KindMap};
+use crate::cluster::{ApiError, Cluster, KindMap, Marks};
+use crate::fields::Ignored;
 use crate::inventory::{Inventory, ObjectId};
 
 /// Requests of one plan in flight.
@@ -56,10 +60,13 @@ pub async fn make(ground: &Arc<Ground>, plan: &Plan, out: &mut Out) -> Result<()
         move || file.index().map_err(|error| error.to_string())
     })
     .await?;
-    let coming = coming(&file, &target).await?;
+    let mut coming = coming(&file).await?;
+    if target.create_namespace && ground.caps.refuses_namespace(&target.namespace).is_none() {
+        coming.namespaces.insert(target.namespace.clone());
+    }
     let kinds = kinds(&ground.cluster, &listed).await?;
     let mut look = Look {
-        cluster: ground.cluster.clone(),
+        cluster: ground.cluster.acting(ground.caps.actor(&plan.assignment)),
         kinds,
         ground,
         plan,
@@ -88,14 +95,11 @@ struct Coming {
     kinds: HashSet<(String, String)>,
 }
 
-async fn coming(file: &BundleFile, target: &Target) -> Result<Coming, String> {
+async fn coming(file: &BundleFile) -> Result<Coming, String> {
     let mut coming = Coming {
         namespaces: HashSet::new(),
         kinds: HashSet::new(),
     };
-    if target.create_namespace {
-        coming.namespaces.insert(target.namespace.clone());
-    }
     let file = file.clone();
     blocking(move || {
         let defines = |entry: &IndexEntry| {
@@ -154,7 +158,9 @@ struct Look<'a> {
 
 enum Named {
     Object(ObjectId),
-    /// No dry run can be made.
+    /// It would not be applied, for this reason.
+    Refused(ObjectId, String),
+    /// The cluster does not serve its kind: no dry run can be made.
     Not(Action, String),
     /// It is not applied with the others, and nothing can be said of it.
     Hook(ObjectId, &'static str),
@@ -169,15 +175,15 @@ impl Look<'_> {
         for Listed { entry, traits } in listed {
             let named = match identify(&mut words, &entry, &self.target.namespace, &self.kinds) {
                 Err(why) => self.unserved(&entry, why),
-                Ok(id) if !seen.insert(id.clone()) => Named::Not(
-                    Action::Fail,
+                Ok(id) if !seen.insert(id.clone()) => Named::Refused(
+                    id,
                     "the bundle lists it twice: once with this namespace and once without".into(),
                 ),
                 Ok(id) => {
                     let version = entry.key.api_version.clone();
                     self.ids.push((id.clone(), version));
                     match traits.map(|traits| traits.and_then(|traits| traits.hook)) {
-                        Err(why) => Named::Not(Action::Fail, why.into()),
+                        Err(why) => Named::Refused(id, why.into()),
                         Ok(Some((hook, _))) => Named::Hook(id, hook.word()),
                         Ok(None) => Named::Object(id),
                     }
@@ -193,9 +199,9 @@ impl Look<'_> {
         for named in self.wanted.values_mut() {
             let Named::Object(id) = named else { continue };
             if let Some(owner) = held.get(id) {
-                *named = Named::Not(Action::Fail, format!("assignment {owner} owns it"));
+                *named = Named::Refused(id.clone(), format!("assignment {owner} owns it"));
             } else if let Some(why) = self.ground.caps.refuses(&self.plan.assignment, id) {
-                *named = Named::Not(Action::Fail, why);
+                *named = Named::Refused(id.clone(), why);
             }
         }
     }
@@ -244,6 +250,10 @@ impl Look<'_> {
                 let object = entry.key.to_string();
                 let diff = self.intended(&object, &json).await?;
                 Ok(Some(said(object, Action::Create, diff, note.clone())))
+            }
+            Named::Refused(id, why) => {
+                let object = id.say(&entry.key.api_version);
+                Ok(Some(said(object, Action::Fail, None, why.clone())))
             }
             Named::Not(action, why) => Ok(Some(said(
                 entry.key.to_string(),
@@ -294,7 +304,15 @@ impl Look<'_> {
             Err(error) if error.is_about_the_server() => return Err(error.to_string()),
             Err(error) => return fail(&format!("cannot be read: {error}")),
         };
-        let after = match again(|| self.cluster.dry_run(&path, body.clone())).await {
+        let note = match self.claim(id, before.as_ref()) {
+            Ok(note) => note,
+            Err(why) => return fail(&why),
+        };
+        let sent = match as_found(&body, self.ignored(id).as_ref(), before.as_ref(), None) {
+            Ok((sent, _)) => sent,
+            Err(why) => return fail(&why),
+        };
+        let after = match again(|| self.cluster.dry_run(&path, sent.clone())).await {
             Ok(after) => after,
             Err(error) if error.is_about_the_server() => return Err(error.to_string()),
             Err(error)
@@ -306,14 +324,76 @@ impl Look<'_> {
                 let note = format!("namespace {} is made with it", id.namespace);
                 return Ok(Some(said(object, Action::Create, diff, note)));
             }
-            Err(error) => return fail(&error.to_string()),
+            Err(error) => {
+                return match self.replaced(&error, &body, before.as_ref()) {
+                    Some(Ok(note)) => Ok(Some(said(object, Action::Change, None, note))),
+                    Some(Err(why)) => fail(&why),
+                    None => fail(&explain(&error, id, self.cluster.account())),
+                };
+            }
         };
         let action = match before {
             Some(_) => Action::Change,
             None => Action::Create,
         };
         let diff = self.shown(&object, before, Some(after)).await?;
-        Ok(diff.map(|diff| said(object, action, Some(diff), String::new())))
+        Ok(diff.map(|diff| said(object, action, Some(diff), note)))
+    }
+
+    fn ignored(&self, id: &ObjectId) -> Option<Ignored<'_>> {
+        let rules = &self.target.policy.ignore;
+        let ObjectId {
+            kind,
+            namespace,
+            name,
+        } = id;
+        Ignored::of(rules, &kind.group, &kind.kind, namespace, name)
+    }
+
+    /// Whether what stands there may be ours, and what there is to say of that.
+    fn claim(&self, id: &ObjectId, live: Option<&Value>) -> Result<String, String> {
+        let (registry, assignment) = (&self.ground.registry, &self.plan.assignment);
+        let shared = registry.get(assignment);
+        let ours = shared.is_some_and(|shared| {
+            let inventory = shared.inventory.lock();
+            inventory.get(id).is_some_and(|item| item.ours)
+        });
+        let Some(live) = live.filter(|_| !ours) else {
+            return Ok(String::new());
+        };
+        let marks = serde_json::from_value(live["metadata"].clone());
+        let marks: Marks = marks.map_err(|error| error.to_string())?;
+        let known = |name: &str| registry.get(name).is_some();
+        match verdict(self.target.policy.adopt, assignment, id, &marks, known) {
+            Verdict::Ours => Ok(String::new()),
+            Verdict::Adopt(Some(owner)) => Ok(format!("it would be taken over from {owner}")),
+            Verdict::Adopt(None) => Ok("it is there already, and would be taken over".to_owned()),
+            Verdict::Refuse(why) => Err(why),
+        }
+    }
+
+    /// Where fields cannot change: whether the object would be made anew, as
+    /// it may ask for, or why not.
+    fn replaced(
+        &self,
+        error: &ApiError,
+        body: &[u8],
+        live: Option<&Value>,
+    ) -> Option<Result<String, String>> {
+        let (fields, live) = immutable(error).zip(live)?;
+        let wanted: Value = serde_json::from_slice(body).unwrap_or_default();
+        let fields = narrowed(error, &fields, &wanted, live);
+        let label = live.pointer("/metadata/labels/lockstep.dev~1assignment");
+        let ours = label.and_then(Value::as_str) == Some(&self.plan.assignment);
+        let asks = Traits::of_json(body).unwrap_or_default().replace;
+        Some(if asks && ours {
+            let fields = fields.join(", ");
+            Ok(format!(
+                "it would be deleted and made anew, for {fields} cannot be changed"
+            ))
+        } else {
+            Err(cannot_change(&fields))
+        })
     }
 
     /// What the Inventory lists and the Bundle does not.

@@ -2,7 +2,7 @@
 //! and what must never happen, whatever fails and whenever it dies.
 
 mod crashes;
-mod fake;
+pub mod fake;
 mod faults;
 mod hooks;
 mod judging;
@@ -11,4 +11,4 @@ mod order_crashes;
 mod owners;
 mod owners_crashes;
 mod story;
-mod world;
+pub mod world;

@@ -23,6 +23,7 @@ use crate::caps::Caps;
 use crate::desired::Desired;
 use crate::engine::{EngineOptions, run};
 use crate::journal::Journal;
+use crate::plan::Desk;
 use crate::report::Outbox;
 
 /// Bundles that are on disk already.
@@ -61,6 +62,7 @@ pub struct World {
     pub shard_size: usize,
     pub caps: Caps,
     pub journal: Journal,
+    pub desk: Desk,
     agent: Option<(JoinHandle<()>, CancellationToken)>,
     latest: Mutex<BTreeMap<String, Report>>,
 }
@@ -89,6 +91,7 @@ impl World {
             shard_size: 512,
             caps: Caps::default(),
             journal: Journal::default(),
+            desk: Desk::default(),
             agent: None,
             latest: Mutex::default(),
         }
@@ -178,6 +181,7 @@ impl World {
     pub fn start(&mut self) {
         self.kill();
         self.outbox = Outbox::new();
+        self.desk = Desk::default();
         self.latest.lock().clear();
         let cancel = CancellationToken::new();
         let bundles: Arc<dyn BundleSource> = Arc::<Bundles>::clone(&self.bundles);
@@ -190,6 +194,7 @@ impl World {
                 shard_size: self.shard_size,
                 caps: self.caps.clone(),
                 journal: self.journal.clone(),
+                desk: self.desk.clone(),
                 ..EngineOptions::default()
             },
             cancel.clone(),
