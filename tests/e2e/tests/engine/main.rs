@@ -2,10 +2,13 @@
 //! it. Every story runs on a real API server and on the sandbox, and both must
 //! agree.
 
+mod judging;
 mod order;
 mod outages;
 mod proportion;
+mod shapes;
 mod strangers;
+mod versions;
 mod world;
 
 use anyhow::Result;
@@ -46,6 +49,14 @@ on_both! {
     order::an_immutable_field_is_named,
     order::a_definition_deleted_by_hand_comes_back_with_its_objects,
     order::one_document_in_each_kind_that_people_commit,
+    judging::a_kind_that_nobody_knows_is_judged_by_the_assignments_expressions,
+    judging::a_claim_that_waits_for_its_first_consumer_is_healthy,
+    judging::what_is_not_ready_in_time_is_degraded_and_says_why,
+    shapes::five_thousand_objects_in_one_assignment,
+    shapes::five_hundred_assignments_on_one_cluster,
+    shapes::an_object_of_nine_hundred_kilobytes,
+    shapes::objects_of_the_cluster_and_of_many_namespaces_at_once,
+    versions::every_version_by_what_its_discovery_says,
 }
 
 on! {
