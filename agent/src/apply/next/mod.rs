@@ -8,6 +8,8 @@ mod gate;
 mod hooks;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;
 
 use std::time::Duration;
 
