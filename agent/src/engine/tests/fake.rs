@@ -16,6 +16,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, mpsc};
 use tower::BoxError;
 
+use super::fields::{fields_v1, leaves, parts, set, unset};
+
 /// Group, version, kind, plural, namespaced, has a status.
 type Served = (String, String, String, String, bool, bool);
 
@@ -46,6 +48,8 @@ struct Stored {
     /// Leaves that field manager `lockstep` owns.
     owned: BTreeSet<String>,
     other: Option<String>,
+    /// Leaves that the other one owns.
+    theirs: BTreeSet<String>,
 }
 
 /// When the machine that runs the agent dies.
@@ -351,12 +355,14 @@ fn shown(path: &str, stored: &Stored) -> Value {
     }
     let mut managed = Vec::new();
     if let Some(other) = &stored.other {
-        managed
-            .push(json!({"manager": other, "operation": "Update", "time": "2026-01-01T00:00:00Z"}));
+        managed.push(
+            json!({"manager": other, "operation": "Update", "time": "2026-01-01T00:00:00Z",
+                "fieldsV1": fields_v1(&stored.theirs)}),
+        );
     }
     if !stored.owned.is_empty() {
-        managed
-            .push(json!({"manager": "lockstep", "operation": "Apply", "fieldsV1": stored.owned}));
+        managed.push(json!({"manager": "lockstep", "operation": "Apply",
+                "fieldsV1": fields_v1(&stored.owned)}));
     }
     metadata.insert("managedFields".into(), managed.into());
     value
@@ -366,54 +372,6 @@ fn namespace_of(path: &str) -> Option<String> {
     let (_, rest) = path.split_once("/namespaces/")?;
     let (namespace, rest) = rest.split_once('/')?;
     rest.contains('/').then(|| namespace.to_owned())
-}
-
-fn leaves(value: &Value) -> BTreeMap<String, Value> {
-    fn walk(value: &Value, at: &str, out: &mut BTreeMap<String, Value>) {
-        match value {
-            Value::Object(map) if !map.is_empty() => {
-                for (key, value) in map {
-                    walk(value, &format!("{at}\u{1}{key}"), out);
-                }
-            }
-            other => {
-                out.insert(at.to_owned(), other.clone());
-            }
-        }
-    }
-    let mut out = BTreeMap::new();
-    walk(value, "", &mut out);
-    let skip = ["apiVersion", "kind", "status"].map(|f| format!("\u{1}{f}"));
-    let names = ["name", "namespace"].map(|f| format!("\u{1}metadata\u{1}{f}"));
-    out.retain(|path, _| {
-        !skip.iter().any(|s| path.starts_with(s.as_str())) && !names.contains(path)
-    });
-    out
-}
-
-fn set(object: &mut Value, parts: &[&str], value: Value) {
-    let mut at = object;
-    for part in &parts[..parts.len() - 1] {
-        if !at[*part].is_object() {
-            at[*part] = json!({});
-        }
-        at = &mut at[*part];
-    }
-    at[parts[parts.len() - 1]] = value;
-}
-
-fn unset(object: &mut Value, parts: &[&str]) {
-    let mut at = object;
-    for part in &parts[..parts.len() - 1] {
-        at = &mut at[*part];
-    }
-    if let Some(map) = at.as_object_mut() {
-        map.remove(parts[parts.len() - 1]);
-    }
-}
-
-fn parts(path: &str) -> Vec<&str> {
-    path.split('\u{1}').skip(1).collect()
 }
 
 impl State {
@@ -579,7 +537,15 @@ impl State {
         if let Some(missing) = self.namespace_missing(path) {
             return missing;
         }
-        let new = leaves(body);
+        let mut body = body.clone();
+        let said = body["metadata"].as_object_mut().unwrap();
+        if let Some(version) = said.remove("resourceVersion") {
+            let now = self.objects.get(path).map(|s| s.version.to_string());
+            if version.as_str() != now.as_deref() {
+                return refuse(409, "Conflict", "the object has been modified");
+            }
+        }
+        let new = leaves(&body);
         let (mut value, owned) = match self.objects.get(path) {
             Some(stored) => (stored.value.clone(), stored.owned.clone()),
             None => (
@@ -612,6 +578,7 @@ impl State {
                 deleting: false,
                 owned,
                 other: None,
+                theirs: BTreeSet::new(),
             };
             let mut shown = shown(path, &stored);
             shown["metadata"]["uid"] = self
@@ -625,6 +592,11 @@ impl State {
         if before != Some(&value) {
             self.applied.push(path.to_owned());
         }
+        let code = if self.objects.contains_key(path) {
+            200
+        } else {
+            201
+        };
         self.store(path, value, "lockstep", Some(owned));
         if path.contains("/customresourcedefinitions/") && !self.slow_definitions {
             self.set_status(
@@ -638,7 +610,7 @@ impl State {
         if self.controllers && path.contains("/jobs/") {
             self.set_status(path, done());
         }
-        json_answer(200, &shown(path, &self.objects[path]))
+        json_answer(code, &shown(path, &self.objects[path]))
     }
 
     /// The law that the inventory is written before the objects are.
@@ -681,14 +653,24 @@ impl State {
                 deleting: false,
                 owned: owned.unwrap_or_default(),
                 other,
+                theirs: BTreeSet::new(),
             };
             self.objects.insert(path.to_owned(), stored);
             self.created.push(path.to_owned());
             return self.emit("ADDED", path);
         };
+        let (was, is) = (leaves(&stored.value), leaves(&value));
+        let changed = |leaf: &String| was.get(leaf) != is.get(leaf);
+        stored.theirs.retain(|leaf| is.contains_key(leaf));
+        if owned.is_none() && manager != "lockstep" {
+            stored
+                .theirs
+                .extend(is.keys().filter(|l| changed(l)).cloned());
+        } else {
+            stored.theirs.retain(|leaf| !changed(leaf));
+        }
         let owned = owned.unwrap_or_else(|| {
             // What somebody else changes is theirs.
-            let (was, is) = (leaves(&stored.value), leaves(&value));
             let kept = stored
                 .owned
                 .iter()

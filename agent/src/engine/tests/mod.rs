@@ -2,8 +2,10 @@
 //! and what must never happen, whatever fails and whenever it dies.
 
 mod crashes;
+mod drift;
 pub mod fake;
 mod faults;
+mod fields;
 mod hooks;
 mod judging;
 mod order;

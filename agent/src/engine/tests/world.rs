@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use lockstep_proto::Digest;
 use lockstep_proto::bundle::{IndexEntry, ObjectKey, canonical_json};
-use lockstep_proto::v1::{ApplyOptions, DesiredItem, Report};
+use lockstep_proto::v1::{ApplyOptions, DesiredItem, ObjectEvent, Report};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -254,6 +254,17 @@ impl World {
                 && r.target_revision == revision
         })
         .await
+    }
+
+    /// What the history was told since it was last asked.
+    pub async fn told(&self) -> Vec<ObjectEvent> {
+        let mut told = Vec::new();
+        let soon = Duration::from_millis(1);
+        while let Ok(event) = tokio::time::timeout(soon, self.journal.next()).await {
+            self.journal.acked(event.id);
+            told.push(event);
+        }
+        told
     }
 
     /// What the stored inventory of `name` lists: "kind namespace/name".
