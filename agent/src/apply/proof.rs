@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::backoff::{backoff, moment};
 use super::body::{as_found, body};
-use super::send::{Loaded, PARALLEL, Sender, StepError, load};
+use super::send::{Loaded, PARALLEL, Sender, StepError, load, told};
 use crate::bundle::BundleFile;
 use crate::cluster::{ApiError, FIELD_MANAGER, Meta, Resource};
 use crate::fields::{FieldPath, Fields, Ignored, Manager, differ, managers};
@@ -127,7 +127,8 @@ impl Sender<'_> {
             let version = (!last).then_some(meta.resource_version.as_str());
             let (sent, _) = as_found(&body, ignored.as_ref(), Some(&live), version)
                 .map_err(ApiError::Malformed)?;
-            let verdict = match self.cluster.dry_run(&path, sent.clone()).await {
+            let dry_run = self.cluster.dry_run(&path, sent.clone()).await;
+            let verdict = match dry_run.map_err(|error| told(&id, error, &body)) {
                 Ok(applied) => verdict(&live, &applied, ignored.as_ref()),
                 Err(error) if error.is_conflict() && !last => {
                     tokio::time::sleep(moment(tries, None)).await;

@@ -28,6 +28,7 @@ use crate::inventory::registry::{Registry, Shared};
 use crate::inventory::store::create_namespace;
 use crate::journal::Journal;
 use crate::observe;
+use crate::plan::redact;
 
 /// Requests of one Assignment in flight.
 pub const PARALLEL: usize = 8;
@@ -223,7 +224,7 @@ impl Sender<'_> {
                     }
                     return Ok(());
                 }
-                Err(error) => error,
+                Err(error) => told(id, error, &body),
             };
             tries += 1;
             if tries < TRIES && self.can_create(id, &error) {
@@ -331,6 +332,16 @@ impl Sender<'_> {
             let wait = backoff(item.attempts(), asked);
             item.failed(words, Instant::now() + wait);
         }
+    }
+}
+
+/// `error` without a word of what a Secret holds: servers quote what they
+/// cannot take.
+pub(super) fn told(id: &ObjectId, error: ApiError, body: &[u8]) -> ApiError {
+    if id.is("", "Secret") {
+        error.said(|message| redact(message, body))
+    } else {
+        error
     }
 }
 

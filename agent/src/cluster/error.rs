@@ -85,6 +85,18 @@ fn cut(message: &str) -> String {
 }
 
 impl ApiError {
+    /// The same, with what the server said as `change` puts it.
+    #[must_use]
+    pub fn said(mut self, change: impl Fn(&str) -> String) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.message = change(&refusal.message);
+            for (_, message) in &mut refusal.causes {
+                *message = change(message);
+            }
+        }
+        self
+    }
+
     /// What the server said, where it answered.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {

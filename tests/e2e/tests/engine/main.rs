@@ -5,6 +5,7 @@
 mod judging;
 mod order;
 mod outages;
+mod owners;
 mod proportion;
 mod shapes;
 mod strangers;
@@ -57,6 +58,9 @@ on_both! {
     shapes::an_object_of_nine_hundred_kilobytes,
     shapes::objects_of_the_cluster_and_of_many_namespaces_at_once,
     versions::every_version_by_what_its_discovery_says,
+    owners::what_was_there_is_adopted_as_it_is_unless_somebody_owns_it,
+    owners::a_namespace_stays_unless_its_kind_may_be_pruned,
+    owners::a_first_apply_of_a_thousand_asks_a_handful_of_times,
 }
 
 on! {
@@ -64,4 +68,13 @@ on! {
     Flavour::Api,
     outages::the_api_server_dies_in_the_middle_of_an_apply,
     outages::the_api_server_is_away_while_objects_are_deleted,
+    owners::writes_need_the_rights_of_the_account_and_no_others,
+    owners::fields_that_cannot_change_are_named_and_replaced_where_the_object_asks,
+    owners::a_secrets_content_is_in_no_failure,
+}
+
+on! {
+    with_controllers,
+    Flavour::Full,
+    owners::a_statefulset_is_made_anew_when_its_pods_are_gone,
 }

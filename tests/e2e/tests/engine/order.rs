@@ -92,7 +92,7 @@ pub async fn an_immutable_field_is_named(flavour: Flavour) -> Result<()> {
     ensure!(
         report.problems[0]
             .message
-            .contains("data: Forbidden: field is immutable"),
+            .contains(".data.key cannot be changed once the object exists"),
         "{report:?}"
     );
     ensure!(

@@ -9,13 +9,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Config};
 use lockstep_agent::bundle::{BundleError, BundleFile, BundleSource, Writer};
+use lockstep_agent::caps::Caps;
 use lockstep_agent::desired::Desired;
 use lockstep_agent::engine::{EngineOptions, Metrics, connect, run};
+use lockstep_agent::journal::Journal;
 use lockstep_agent::report::Outbox;
 use lockstep_fixtures::{Cluster, ClusterOptions, Scratch};
 use lockstep_proto::Digest;
@@ -75,6 +77,9 @@ pub struct World {
     pub part: Part,
     pub client: Client,
     pub metrics: Metrics,
+    /// What the cluster's owner allows, from the next start on.
+    pub caps: Caps,
+    pub journal: Journal,
     folder: Arc<Folder>,
     desired: watch::Sender<Arc<Desired>>,
     outbox: Outbox,
@@ -124,6 +129,8 @@ impl World {
             part,
             client,
             metrics: Metrics::default(),
+            caps: Caps::default(),
+            journal: Journal::default(),
             folder: Arc::new(Folder {
                 scratch,
                 files: parking_lot::Mutex::default(),
@@ -148,6 +155,8 @@ impl World {
         let bundles: Arc<dyn BundleSource> = Arc::<Folder>::clone(&self.folder);
         let options = EngineOptions {
             metrics: self.metrics.clone(),
+            caps: self.caps.clone(),
+            journal: self.journal.clone(),
             ..EngineOptions::default()
         };
         let engine = run(
@@ -307,6 +316,16 @@ impl World {
     pub async fn get(&self, kind: &str, namespace: &str, name: &str) -> Result<Value> {
         let found = self.find(kind, namespace, name).await?;
         found.with_context(|| format!("{kind} {namespace}/{name} is not there"))
+    }
+
+    /// Creates an object, as a person would.
+    pub async fn create(&self, kind: &str, namespace: &str, object: &Value) -> Result<()> {
+        let object: DynamicObject = serde_json::from_value(object.clone())?;
+        let parameters = PostParams::default();
+        self.api(kind, namespace)
+            .create(&parameters, &object)
+            .await?;
+        Ok(())
     }
 
     pub async fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
