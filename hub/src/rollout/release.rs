@@ -127,6 +127,9 @@ impl<S: Source> Release<S> {
         };
         // What people hold clusters to does not wait for Git.
         self.hold(name, &standing).await?;
+        if let Err(trouble) = self.keep_bundle(name, wish).await {
+            tracing::warn!(assignment = name, %trouble, "a bundle that clusters are held to is lost");
+        }
         let (mut state, outcome) = match self.newest(name, &spec, before).await {
             Ok((resolved, digest, objects)) => {
                 let state = AssignmentState {
@@ -212,6 +215,18 @@ impl<S: Source> Release<S> {
         }
         let changed = standing.state.options_key != options_key(&spec, &options);
         self.give(name, &wish.wanted(None), standing, changed).await
+    }
+
+    /// Renders what clusters are held to again, should its Bundle be lost.
+    async fn keep_bundle(&self, name: &str, wish: Wish<'_>) -> Result<(), Trouble> {
+        let Some(held) = wish.control.held(is_manual(wish.spec)) else {
+            return Ok(());
+        };
+        if !self.fleet.store().bundle_exists(held.digest).await? {
+            let resolved = self.content.resolve_any(wish.spec, &held.revision).await?;
+            self.content.bundle(name, wish.spec, &resolved).await?;
+        }
+        Ok(())
     }
 
     /// What `newest` would change, where it waits for a person.

@@ -28,6 +28,10 @@ const GATHER: Duration = Duration::from_secs(1);
 /// Clusters that one transaction writes.
 const BATCH: usize = 500;
 const COLLECT_EVERY: Duration = Duration::from_mins(10);
+/// It reads all of the history.
+const COLLECT_HISTORY_EVERY: Duration = Duration::from_hours(12);
+/// How long the history of what does not exist any more is kept.
+const HISTORY_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 /// How long a used or expired join token is kept, to say what became of it.
 const TOKEN_RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
 
@@ -52,7 +56,12 @@ impl Fleet {
     /// Keeps the store in order until `cancel`, then writes what is left.
     pub async fn keep(self, cancel: CancellationToken) {
         let all = async {
-            tokio::join!(self.say_alive(), self.save_connections(), self.collect());
+            tokio::join!(
+                self.say_alive(),
+                self.save_connections(),
+                self.collect(),
+                self.collect_history()
+            );
         };
         cancel.run_until_cancelled(all).await;
         let online = self.read(|model| {
@@ -125,6 +134,18 @@ impl Fleet {
                 Err(error) => log_failure(Err(error)),
             }
             log_failure(self.drop_old_tokens().await);
+        }
+    }
+
+    async fn collect_history(&self) {
+        loop {
+            tokio::time::sleep(COLLECT_HISTORY_EVERY).await;
+            let before = self.now() - HISTORY_RETENTION_MS;
+            match self.0.store.collect_history(before).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::debug!(removed, "history of what is gone removed"),
+                Err(error) => log_failure(Err(error)),
+            }
         }
     }
 

@@ -7,43 +7,14 @@ use lockstep_proto::v1::history_entry::Cause;
 use lockstep_proto::v1::{self, sync};
 use lockstep_proto::{ClusterName, Digest};
 use prost::Message as _;
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, params};
 
-use super::{Because, DesiredRow, Store, StoreError, Tx, millis, timestamp};
+use super::{Because, DesiredRow, StoreError, Tx, millis};
 
 /// Entries of one assignment on one cluster.
 const KEPT: i64 = 50;
 /// Bundles that an assignment can go back to without rendering them again.
 const KEPT_BUNDLES: i64 = 10;
-
-/// Where an entry stands: newest first is the largest first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HistoryAt {
-    /// Milliseconds since the epoch.
-    pub at: i64,
-    pub cluster: String,
-    /// What happened to an object comes after the revision that brought it.
-    pub is_event: bool,
-    pub number: i64,
-}
-
-/// Entries, newest first.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct HistoryPage {
-    pub items: Vec<v1::HistoryEntry>,
-    /// The last item, where there are more.
-    pub next: Option<HistoryAt>,
-}
-
-/// A revision that an assignment had somewhere.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PastRevision {
-    pub revision: String,
-    pub digest: Digest,
-    pub commit: Option<v1::CommitInfo>,
-    /// It was applied completely on some cluster.
-    pub synced: bool,
-}
 
 /// The last entry of an assignment on a cluster.
 struct Last {
@@ -234,131 +205,6 @@ impl Tx<'_> {
             })
             .optional()?)
     }
-
-    fn revisions(
-        &self,
-        assignment: &str,
-        after: Option<&HistoryAt>,
-        cluster: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(HistoryAt, v1::HistoryEntry)>, StoreError> {
-        let before = Before::of(after, false);
-        let of_cluster = if cluster.is_some() {
-            "AND cluster = ?6"
-        } else {
-            "AND ?6 IS NULL"
-        };
-        let mut statement = self.0.prepare_cached(&format!(
-            "SELECT at, cluster, seq, cause, asked_by, revision, commit_info, digest, sync, health,
-               message, synced_at, ended_at
-             FROM history WHERE assignment = ?1 AND (at, cluster, seq) < (?2, ?3, ?4) {of_cluster}
-             ORDER BY at DESC, cluster DESC, seq DESC LIMIT ?5"
-        ))?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![
-            assignment,
-            before.at,
-            before.cluster,
-            before.number,
-            limit,
-            cluster
-        ])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(revision(row)?);
-        }
-        Ok(found)
-    }
-
-    fn object_events(
-        &self,
-        assignment: &str,
-        after: Option<&HistoryAt>,
-        cluster: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(HistoryAt, v1::HistoryEntry)>, StoreError> {
-        let before = Before::of(after, true);
-        let of_cluster = if cluster.is_some() {
-            "AND cluster = ?6"
-        } else {
-            "AND ?6 IS NULL"
-        };
-        let mut statement = self.0.prepare_cached(&format!(
-            "SELECT at, cluster, id, body FROM object_events
-             WHERE assignment = ?1 AND (at, cluster, id) < (?2, ?3, ?4) {of_cluster}
-             ORDER BY at DESC, cluster DESC, id DESC LIMIT ?5"
-        ))?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![
-            assignment,
-            before.at,
-            before.cluster,
-            before.number,
-            limit,
-            cluster
-        ])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(event(row)?);
-        }
-        Ok(found)
-    }
-}
-
-impl Store {
-    /// The history of an assignment, on one cluster or all, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn history(
-        &self,
-        assignment: String,
-        cluster: Option<String>,
-        after: Option<HistoryAt>,
-        limit: usize,
-    ) -> Result<HistoryPage, StoreError> {
-        self.read(move |tx| {
-            let (after, cluster) = (after.as_ref(), cluster.as_deref());
-            let mut all = tx.revisions(&assignment, after, cluster, limit + 1)?;
-            all.extend(tx.object_events(&assignment, after, cluster, limit + 1)?);
-            all.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-            let more = all.len() > limit;
-            all.truncate(limit);
-            let next = all.last().filter(|_| more).map(|(at, _)| at.clone());
-            let items = all.into_iter().map(|(_, entry)| entry).collect();
-            Ok(HistoryPage { items, next })
-        })
-        .await
-    }
-
-    /// The revisions that an assignment had, by when each first came, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn past_revisions(
-        &self,
-        assignment: String,
-    ) -> Result<Vec<PastRevision>, StoreError> {
-        self.read(move |tx| {
-            let mut statement = tx.0.prepare_cached(
-                "SELECT revision, digest, commit_info, max(synced_at IS NOT NULL)
-                 FROM history WHERE assignment = ?1 AND cause <> ?2
-                 GROUP BY revision, digest ORDER BY min(at), max(seq)",
-            )?;
-            let mut rows = statement.query(params![assignment, Cause::Leave as i32])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                found.push(PastRevision {
-                    revision: row.get(0)?,
-                    digest: Digest(row.get(1)?),
-                    commit: commit(row, 2)?,
-                    synced: row.get(3)?,
-                });
-            }
-            Ok(found)
-        })
-        .await
-    }
 }
 
 impl Last {
@@ -382,90 +228,6 @@ impl Last {
             said => said,
         };
         (sync.into(), report.health, &report.message)
-    }
-}
-
-/// What a page stops before.
-struct Before {
-    at: i64,
-    cluster: String,
-    number: i64,
-}
-
-impl Before {
-    fn of(after: Option<&HistoryAt>, events: bool) -> Self {
-        let Some(after) = after else {
-            return Self {
-                at: i64::MAX,
-                cluster: String::new(),
-                number: 0,
-            };
-        };
-        Self {
-            at: after.at,
-            cluster: after.cluster.clone(),
-            number: match (after.is_event, events) {
-                (true, false) => i64::MAX,
-                (false, true) => i64::MIN,
-                _ => after.number,
-            },
-        }
-    }
-}
-
-fn revision(row: &Row<'_>) -> Result<(HistoryAt, v1::HistoryEntry), StoreError> {
-    let place = HistoryAt {
-        at: row.get(0)?,
-        cluster: row.get(1)?,
-        is_event: false,
-        number: row.get(2)?,
-    };
-    let entry = v1::HistoryEntry {
-        at: Some(timestamp(place.at)),
-        cluster: place.cluster.clone(),
-        cause: row.get(3)?,
-        by: row.get(4)?,
-        revision: row.get(5)?,
-        commit: commit(row, 6)?,
-        digest: Digest(row.get(7)?).to_string(),
-        sync: row.get(8)?,
-        health: row.get(9)?,
-        message: row.get(10)?,
-        synced_at: row.get::<_, Option<i64>>(11)?.map(timestamp),
-        ended_at: row.get::<_, Option<i64>>(12)?.map(timestamp),
-        event: None,
-    };
-    Ok((place, entry))
-}
-
-fn event(row: &Row<'_>) -> Result<(HistoryAt, v1::HistoryEntry), StoreError> {
-    let place = HistoryAt {
-        at: row.get(0)?,
-        cluster: row.get(1)?,
-        is_event: true,
-        number: row.get(2)?,
-    };
-    let body: Vec<u8> = row.get(3)?;
-    let event = v1::ObjectEvent::decode(&body[..])
-        .map_err(|error| StoreError::corrupt("object event", error))?;
-    let entry = v1::HistoryEntry {
-        at: Some(timestamp(place.at)),
-        cluster: place.cluster.clone(),
-        cause: Cause::Object.into(),
-        revision: event.revision.clone(),
-        message: event.message.clone(),
-        event: Some(event),
-        ..v1::HistoryEntry::default()
-    };
-    Ok((place, entry))
-}
-
-fn commit(row: &Row<'_>, column: usize) -> Result<Option<v1::CommitInfo>, StoreError> {
-    match row.get::<_, Vec<u8>>(column)?.as_slice() {
-        [] => Ok(None),
-        body => v1::CommitInfo::decode(body)
-            .map(Some)
-            .map_err(|error| StoreError::corrupt("commit", error)),
     }
 }
 

@@ -17,6 +17,7 @@ mod desired;
 mod error;
 mod events;
 mod history;
+mod past;
 mod reports;
 mod resources;
 mod rows;
@@ -39,7 +40,7 @@ pub use access::JoinTokenState;
 pub use bundles::{Sizes, StoredObject};
 pub use collect::{Collected, Retention};
 pub use error::StoreError;
-pub use history::{HistoryAt, HistoryPage, PastRevision};
+pub use past::{HistoryAt, HistoryPage, PastRevision};
 pub use rows::{
     AccessTokenRow, AssignmentState, Because, Change, ClusterState, Control, CredentialRow,
     DesiredChange, DesiredRow, Held, JoinTokenRow, Order, ResourceRow, Said, Touched,

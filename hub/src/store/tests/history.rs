@@ -230,7 +230,11 @@ async fn the_history_is_bounded_and_the_last_bundles_are_kept() {
     store.collect(later, Retention::default()).await.unwrap();
     assert!(!store.bundle_exists(bundles[3]).await.unwrap());
     assert!(!store.bundle_exists(bundles[50]).await.unwrap());
+    // Its history stays for those who ask what became of it, for a while.
+    assert_eq!(store.collect_history(59_000).await.unwrap(), 0);
     assert_eq!(entries(&store).await.len(), 50);
+    assert_eq!(store.collect_history(59_001).await.unwrap(), 50);
+    assert_eq!(entries(&store).await, []);
 }
 
 fn event(id: u64, assignment: &str) -> v1::ObjectEvent {
