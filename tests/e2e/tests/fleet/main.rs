@@ -2,6 +2,7 @@
 
 mod first_commit;
 mod groups;
+mod judged;
 mod manifests;
 mod revisions;
 mod webhooks;
