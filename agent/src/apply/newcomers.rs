@@ -19,10 +19,13 @@ const FEW: usize = 8;
 /// A page of metadata: half a megabyte at most.
 const PAGE: usize = 500;
 
+/// A kind, and a namespace or none.
+type Collection = (GroupKind, Arc<str>);
+
 /// What there is of what is new to us, as far as it was listed.
 #[derive(Debug, Default)]
 pub struct Newcomers {
-    listed: HashSet<(GroupKind, Arc<str>)>,
+    listed: HashSet<Collection>,
     found: HashMap<ObjectId, Marks>,
 }
 
@@ -57,8 +60,7 @@ impl Sender<'_> {
         if ids.len() <= FEW {
             return Ok(newcomers);
         }
-        let mut groups: HashMap<(GroupKind, Arc<str>), (Arc<str>, HashSet<ObjectId>)> =
-            HashMap::new();
+        let mut groups: HashMap<Collection, (Arc<str>, HashSet<ObjectId>)> = HashMap::new();
         {
             let inventory = self.shared.inventory.lock();
             for id in ids {

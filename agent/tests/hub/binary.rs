@@ -227,3 +227,20 @@ async fn killed_at_any_moment_the_token_is_not_burnt_without_an_identity() {
         }
     }
 }
+
+#[tokio::test]
+async fn without_the_owners_file_that_was_named_nothing_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("--data-dir={}", folder.path().join("data").display());
+    let file = folder.path().join("agent.yaml");
+    let named = format!("--agent-config={}", file.display());
+    let run = ["run", "--hub=h:1", &data, &named];
+    let (ended, said) = output(&run).await;
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("agent.yaml"), "{said}");
+    std::fs::write(&file, "deniedKinds: [Secret]\nallowedNamespace: [shop]\n").unwrap();
+    let (ended, said) = output(&run).await;
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let words = "agent.yaml line 2: allowedNamespace: unknown field";
+    assert!(said.contains(words), "{said}");
+}

@@ -1,6 +1,7 @@
 //! The whole engine against a Kubernetes API in memory: what a user would see,
 //! and what must never happen, whatever fails and whenever it dies.
 
+mod allowed;
 mod crashes;
 mod drift;
 pub mod fake;
