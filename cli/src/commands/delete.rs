@@ -1,28 +1,27 @@
 //! `lockstep delete`.
 
-use lockstep_proto::v1::{DeleteRequest, kind};
+use lockstep_proto::v1::{DeleteRequest, Resource, kind, resource::Resource as Is};
 
-use super::files;
+use super::{files, list_all};
 use crate::args::DeleteArgs;
 use crate::hub::Hub;
 use crate::output::kind_word;
 use crate::{Exit, term};
 
 pub(crate) async fn run(hub: &mut Hub, args: DeleteArgs) -> anyhow::Result<Exit> {
-    let mut targets: Vec<(kind::Name, String)> = match args.kind {
-        Some(kind) => args.names.into_iter().map(|name| (kind, name)).collect(),
-        None => files::read(&args.filename)?
-            .iter()
-            .map(|r| (r.kind(), r.name().to_owned()))
-            .collect(),
+    let declared = match args.kind {
+        Some(kind @ kind::Name::Assignment) if args.names.len() > 1 => {
+            list_all(hub, kind, &args.names, "").await?
+        }
+        Some(_) => Vec::new(),
+        None => files::read(&args.filename)?,
     };
-    // What refers goes before what is referred to.
-    targets.sort_by_key(|(kind, _)| match kind {
-        kind::Name::Assignment => 0,
-        kind::Name::ClusterGroup => 1,
-        kind::Name::Repository => 2,
-        _ => 3,
-    });
+    let targets: Vec<(kind::Name, String)> = match args.kind {
+        Some(kind) if declared.is_empty() => {
+            args.names.into_iter().map(|name| (kind, name)).collect()
+        }
+        _ => last_first(declared),
+    };
     for (kind, name) in targets {
         let request = DeleteRequest {
             kind: kind.into(),
@@ -35,4 +34,80 @@ pub(crate) async fn run(hub: &mut Hub, args: DeleteArgs) -> anyhow::Result<Exit>
         }
     }
     Ok(Exit::Done)
+}
+
+/// What refers goes before what is referred to.
+fn last_first(mut resources: Vec<Resource>) -> Vec<(kind::Name, String)> {
+    resources.sort_by_key(|resource| match resource.kind() {
+        kind::Name::Assignment => 0,
+        kind::Name::ClusterGroup => 1,
+        kind::Name::Repository => 2,
+        _ => 3,
+    });
+    let mut order = Vec::new();
+    while !resources.is_empty() {
+        let free = resources
+            .iter()
+            .position(|resource| !resources.iter().any(|other| depends(other, resource)));
+        // In a circle, which a hub refuses, any will do.
+        let next = resources.remove(free.unwrap_or(0));
+        order.push((next.kind(), next.name().to_owned()));
+    }
+    order
+}
+
+fn depends(resource: &Resource, on: &Resource) -> bool {
+    let (Some(Is::Assignment(assignment)), Some(Is::Assignment(_))) =
+        (&resource.resource, &on.resource)
+    else {
+        return false;
+    };
+    let spec = assignment.spec.iter();
+    let mut names = spec.flat_map(|spec| &spec.depends_on);
+    resource.name() != on.name() && names.any(|other| other.assignment == on.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_proto::v1::{Assignment, AssignmentSpec, Dependency, ObjectMeta, Repository};
+
+    fn assignment(name: &str, on: &[&str]) -> Resource {
+        let depends_on = on.iter().map(|&name| Dependency {
+            assignment: name.to_owned(),
+        });
+        Resource {
+            resource: Some(Is::Assignment(Assignment {
+                metadata: Some(ObjectMeta {
+                    name: name.to_owned(),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(AssignmentSpec {
+                    depends_on: depends_on.collect(),
+                    ..AssignmentSpec::default()
+                }),
+                ..Assignment::default()
+            })),
+        }
+    }
+
+    #[test]
+    fn what_depends_goes_before_what_it_depends_on() {
+        let repository = Resource {
+            resource: Some(Is::Repository(Repository::default())),
+        };
+        let order = last_first(vec![
+            repository,
+            assignment("base", &[]),
+            assignment("middle", &["base"]),
+            assignment("top", &["middle", "elsewhere"]),
+            assignment("round", &["about"]),
+            assignment("about", &["round"]),
+        ]);
+        let names: Vec<_> = order.iter().map(|(_, name)| name.as_str()).collect();
+        let place = |name: &str| names.iter().position(|n| *n == name).unwrap();
+        assert_eq!(names.len(), 6);
+        assert!(place("top") < place("middle") && place("middle") < place("base"));
+        assert_eq!(names[5], "", "the repository goes last");
+    }
 }

@@ -60,11 +60,12 @@ pub async fn a_custom_resource_comes_with_its_definition_in_one_commit(
     let revision = shop
         .remove("Neither", &["deploy/a-widget.yaml", "deploy/z-crd.yaml"])
         .await?;
-    // Two of four are more than the allowed share.
-    world
-        .row_says("eu-1", "shop", &[("desiredRevision", &revision)])
-        .await?;
-    eu.get("shop.example.com/v1 Widget", "shop", "w")
+    // The widget goes; its definition stays where pruneKinds does not name it.
+    world.arrived("shop", &revision).await?;
+    let widget = eu.find("shop.example.com/v1 Widget", "shop", "w").await?;
+    ensure!(widget.is_none(), "{widget:?}");
+    let definitions = "apiextensions.k8s.io/v1 CustomResourceDefinition";
+    eu.get(definitions, "", "widgets.shop.example.com")
         .await
         .map(drop)
 }
