@@ -38,17 +38,21 @@ pub(crate) async fn run(hub: &mut Hub, args: DeleteArgs) -> anyhow::Result<Exit>
 
 /// What refers goes before what is referred to.
 fn last_first(mut resources: Vec<Resource>) -> Vec<(kind::Name, String)> {
-    resources.sort_by_key(|resource| match resource.kind() {
+    let rank = |resource: &Resource| match resource.kind() {
         kind::Name::Assignment => 0,
         kind::Name::ClusterGroup => 1,
         kind::Name::Repository => 2,
         _ => 3,
-    });
+    };
+    resources.sort_by_key(rank);
     let mut order = Vec::new();
     while !resources.is_empty() {
-        let free = resources
-            .iter()
-            .position(|resource| !resources.iter().any(|other| depends(other, resource)));
+        let first = rank(&resources[0]);
+        let same = resources.iter().take_while(|r| rank(r) == first);
+        let free = same
+            .enumerate()
+            .find(|(_, resource)| !resources.iter().any(|other| depends(other, resource)))
+            .map(|(at, _)| at);
         // In a circle, which a hub refuses, any will do.
         let next = resources.remove(free.unwrap_or(0));
         order.push((next.kind(), next.name().to_owned()));
