@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::coming::Coming;
 use super::gone::{Going, aimed, going};
 use super::show::{diff, redact};
 use super::{Ground, Out};
@@ -60,7 +61,7 @@ pub async fn make(ground: &Arc<Ground>, plan: &Plan, out: &mut Out) -> Result<()
         move || file.index().map_err(|error| error.to_string())
     })
     .await?;
-    let mut coming = coming(&file).await?;
+    let mut coming = Coming::read(&file).await?;
     if target.create_namespace && ground.caps.refuses_namespace(&target.namespace).is_none() {
         coming.namespaces.insert(target.namespace.clone());
     }
@@ -80,50 +81,12 @@ pub async fn make(ground: &Arc<Ground>, plan: &Plan, out: &mut Out) -> Result<()
     look.say(&file, out).await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(error.to_string()))
-}
-
-/// What the Bundle brings that other objects of it need.
-struct Coming {
-    namespaces: HashSet<String>,
-    /// Group and kind of its definitions.
-    kinds: HashSet<(String, String)>,
-}
-
-async fn coming(file: &BundleFile) -> Result<Coming, String> {
-    let mut coming = Coming {
-        namespaces: HashSet::new(),
-        kinds: HashSet::new(),
-    };
-    let file = file.clone();
-    blocking(move || {
-        let defines = |entry: &IndexEntry| {
-            matches!(
-                (entry.key.group(), &*entry.key.kind),
-                ("", "Namespace") | ("apiextensions.k8s.io", "CustomResourceDefinition")
-            )
-        };
-        let read = file.read(&defines, &mut |entry, json| {
-            if entry.key.kind == "Namespace" {
-                coming.namespaces.insert(entry.key.name);
-                return Ok(());
-            }
-            let definition: Value = serde_json::from_slice(&json)?;
-            let word = |path| definition.pointer(path).and_then(Value::as_str);
-            if let (Some(group), Some(kind)) = (word("/spec/group"), word("/spec/names/kind")) {
-                coming.kinds.insert((group.to_owned(), kind.to_owned()));
-            }
-            Ok(())
-        });
-        read.map_err(|error| format!("cannot read the bundle: {error:#}"))?;
-        Ok(coming)
-    })
-    .await
 }
 
 /// What the cluster serves, asked anew where the Bundle names something else.

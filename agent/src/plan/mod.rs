@@ -5,6 +5,7 @@
 //! in the cluster or in an Inventory is changed by it, and nobody waits for
 //! it: the worker of the Assignment goes on as if nobody had asked.
 
+mod coming;
 mod gone;
 mod make;
 mod show;

@@ -33,6 +33,9 @@ const COPY: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// An annotation of a Secret that is as long may be such a copy.
 const SHORT: usize = 256;
 
+/// Shorter words are found in others.
+const PLAIN: usize = 4;
+
 const SAME: &str = "(masked)";
 const BEFORE: &str = "(masked, before)";
 const AFTER: &str = "(masked, after)";
@@ -91,7 +94,27 @@ pub fn redact(message: &str, object: &[u8]) -> String {
     words
         .iter()
         .filter(|word| !word.is_empty())
-        .fold(message.to_owned(), |text, word| text.replace(word, SAME))
+        .fold(message.to_owned(), |text, word| without(&text, word))
+}
+
+/// `text` without `word`. A very short one stands in every sentence: it counts
+/// only where it stands alone.
+fn without(text: &str, word: &str) -> String {
+    if word.len() >= PLAIN {
+        return text.replace(word, SAME);
+    }
+    let joins = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        kept.push_str(before);
+        let part_of_more = joins(kept.chars().next_back()) || joins(after.chars().next());
+        kept.push_str(if part_of_more { word } else { SAME });
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// Every value below, as it may be quoted.

@@ -127,6 +127,12 @@ fn what_a_server_quotes_of_a_secret_is_left_out() {
         );
     }
     assert!(redacted.starts_with(".stringData.pin: expected string"));
+    let short = json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"pin": 7, "x": "a"}});
+    let said = "pin: expected a string of 17, got &value{Value:7}";
+    assert_eq!(
+        redact(said, short.to_string().as_bytes()),
+        "pin: expected (masked) string of 17, got &value{Value:(masked)}"
+    );
     let plain = config_map("old").to_string();
     assert_eq!(redact("data.two: old", plain.as_bytes()), "data.two: old");
 }
