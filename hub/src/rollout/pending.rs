@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use lockstep_proto::bundle::ObjectKey;
 use lockstep_proto::v1;
 
 use crate::store::StoredObject;
@@ -11,9 +12,70 @@ const NAMED: usize = 20;
 /// Bytes of one name: an object's own may be long.
 const LONGEST: usize = 300;
 
+/// Kinds of Kubernetes itself that are in no namespace.
+const CLUSTER_SCOPED: [&str; 30] = [
+    "APIService",
+    "CSIDriver",
+    "CSINode",
+    "CertificateSigningRequest",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ClusterTrustBundle",
+    "ComponentStatus",
+    "CustomResourceDefinition",
+    "DeviceClass",
+    "FlowSchema",
+    "IPAddress",
+    "IngressClass",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PriorityClass",
+    "PriorityLevelConfiguration",
+    "ResourceSlice",
+    "RuntimeClass",
+    "ServiceCIDR",
+    "StorageClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+    "VolumeAttachment",
+    "VolumeAttributesClass",
+];
+
+/// An object as people know it: in the assignment's `namespace` where it names
+/// none and its kind is known to live in one. Of other kinds only the cluster knows.
+fn name(key: &ObjectKey, namespace: &str) -> String {
+    let group = key
+        .api_version
+        .split_once('/')
+        .map_or("", |(group, _)| group);
+    let built_in = !group.contains('.') || group.ends_with(".k8s.io");
+    let kind = key.kind.as_str();
+    let cluster_scoped = CLUSTER_SCOPED.contains(&kind);
+    if namespace.is_empty() || !key.namespace.is_empty() || !built_in || cluster_scoped {
+        return key.to_string();
+    }
+    let namespace = namespace.to_owned();
+    ObjectKey {
+        namespace,
+        ..key.clone()
+    }
+    .to_string()
+}
+
 /// Compares two indexes, both in the order of their digests' definition.
-/// Fills `pending` with what `new` would change where `old` runs.
-pub fn compare(old: &[StoredObject], new: &[StoredObject], pending: &mut v1::Pending) {
+/// Fills `pending` with what `new` would change where `old` runs. `namespace`:
+/// the assignment's.
+pub fn compare(
+    old: &[StoredObject],
+    new: &[StoredObject],
+    namespace: &str,
+    pending: &mut v1::Pending,
+) {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     loop {
         let order = match (old.peek(), new.peek()) {
@@ -36,7 +98,7 @@ pub fn compare(old: &[StoredObject], new: &[StoredObject], pending: &mut v1::Pen
         };
         *count += 1;
         if pending.changes.len() < NAMED {
-            let mut text = format!("{verb} {}", object.entry.key);
+            let mut text = format!("{verb} {}", name(&object.entry.key, namespace));
             if text.len() > LONGEST {
                 text.truncate(text.floor_char_boundary(LONGEST));
                 text.push('…');
@@ -49,7 +111,7 @@ pub fn compare(old: &[StoredObject], new: &[StoredObject], pending: &mut v1::Pen
 #[cfg(test)]
 mod tests {
     use lockstep_proto::Digest;
-    use lockstep_proto::bundle::{IndexEntry, ObjectKey};
+    use lockstep_proto::bundle::IndexEntry;
 
     use super::*;
 
@@ -79,7 +141,7 @@ mod tests {
 
     fn said(old: &[&str], new: &[&str]) -> String {
         let mut pending = v1::Pending::default();
-        compare(&index(old), &index(new), &mut pending);
+        compare(&index(old), &index(new), "shop", &mut pending);
         let (added, changed, removed) = (pending.added, pending.changed, pending.removed);
         let changes = pending.changes.join(", ");
         format!("{added} {changed} {removed}: {changes}").replace("v1 ConfigMap shop/", "")
@@ -104,11 +166,42 @@ mod tests {
     }
 
     #[test]
+    fn an_object_is_named_with_the_namespace_that_it_takes() {
+        for (api_version, kind, namespace, expected) in [
+            ("v1", "ConfigMap", "", "v1 ConfigMap shop/a"),
+            ("apps/v1", "Deployment", "", "apps/v1 Deployment shop/a"),
+            ("v1", "ConfigMap", "other", "v1 ConfigMap other/a"),
+            ("v1", "Namespace", "", "v1 Namespace a"),
+            (
+                "rbac.authorization.k8s.io/v1",
+                "ClusterRole",
+                "",
+                "rbac.authorization.k8s.io/v1 ClusterRole a",
+            ),
+            (
+                "networking.k8s.io/v1",
+                "Ingress",
+                "",
+                "networking.k8s.io/v1 Ingress shop/a",
+            ),
+            ("example.com/v1", "Widget", "", "example.com/v1 Widget a"),
+        ] {
+            let key = ObjectKey {
+                api_version: api_version.into(),
+                kind: kind.into(),
+                namespace: namespace.into(),
+                name: "a".into(),
+            };
+            assert_eq!(name(&key, "shop"), expected);
+        }
+    }
+
+    #[test]
     fn many_are_counted_and_the_first_are_named() {
         let many: Vec<String> = (0..500).map(|i| format!("o{i:03}=1")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let mut pending = v1::Pending::default();
-        compare(&[], &index(&many), &mut pending);
+        compare(&[], &index(&many), "shop", &mut pending);
         assert_eq!((pending.added, pending.changes.len()), (500, NAMED));
     }
 }

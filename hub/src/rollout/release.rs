@@ -256,7 +256,8 @@ impl<S: Source> Release<S> {
             }
             old = self.index(held.digest).await?;
         }
-        compare(&old, &self.index(newest.digest).await?, &mut pending);
+        let new = self.index(newest.digest).await?;
+        compare(&old, &new, &newest.namespace, &mut pending);
         Ok(Some(pending))
     }
 
