@@ -245,6 +245,8 @@ impl Worker {
         match (step, target) {
             (Step::Aim, None) => {
                 self.store.recover(&shared.inventory).await?;
+                // What lives by which definition decides what may go.
+                self.know_kinds().await?;
                 let mut inventory = shared.inventory.lock();
                 inventory.want_nothing();
                 inventory.aimed = true;
@@ -335,15 +337,20 @@ impl Worker {
         Ok(())
     }
 
+    async fn know_kinds(&self) -> Result<(), ApiError> {
+        if self.around.cluster.kinds().is_empty() {
+            self.around.cluster.discover(Instant::now()).await?;
+        }
+        Ok(())
+    }
+
     /// Compares the Inventory with the target: by what was settled where that
     /// is the same, else by the Bundle's index.
     async fn aim(&mut self, goal: &Goal, target: &Target) -> Result<(), StepError> {
         self.store.recover(&self.shared.inventory).await?;
         let may = &target.policy.prune_kinds;
         self.shared.inventory.lock().may_prune(may);
-        if self.around.cluster.kinds().is_empty() {
-            self.around.cluster.discover(Instant::now()).await?;
-        }
+        self.know_kinds().await?;
         if self
             .shared
             .inventory

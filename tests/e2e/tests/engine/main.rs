@@ -2,6 +2,8 @@
 //! it. Every story runs on a real API server and on the sandbox, and both must
 //! agree.
 
+mod drift;
+mod faults;
 mod judging;
 mod order;
 mod outages;
@@ -61,6 +63,12 @@ on_both! {
     owners::what_was_there_is_adopted_as_it_is_unless_somebody_owns_it,
     owners::a_namespace_stays_unless_its_kind_may_be_pruned,
     owners::a_first_apply_of_a_thousand_asks_a_handful_of_times,
+    drift::who_changed_which_field_is_told_and_put_back,
+    drift::an_autoscaler_keeps_what_is_ignored,
+    drift::reported_drift_is_left,
+    drift::nothing_that_others_add_is_drift,
+    faults::a_definition_deleted_under_live_objects_comes_back,
+    faults::a_namespace_stuck_in_deletion_is_named_and_made_again,
 }
 
 on! {
@@ -77,4 +85,13 @@ on! {
     with_controllers,
     Flavour::Full,
     owners::a_statefulset_is_made_anew_when_its_pods_are_gone,
+}
+
+on! {
+    sandbox_only,
+    Flavour::Sandbox,
+    faults::whatever_the_api_server_answers_all_lands,
+    faults::a_webhook_that_refuses_one_of_twenty_is_named_and_nineteen_land,
+    faults::rights_withdrawn_in_the_middle_are_said_and_taken_up_again,
+    faults::watches_that_expire_miss_nothing,
 }

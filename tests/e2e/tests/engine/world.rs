@@ -23,7 +23,7 @@ use lockstep_fixtures::{Cluster, ClusterOptions, Scratch};
 use lockstep_proto::Digest;
 use lockstep_proto::bundle::{IndexEntry, ObjectKey, canonical_json};
 use lockstep_proto::v1::sync::Status;
-use lockstep_proto::v1::{ApplyOptions, DesiredItem, Report};
+use lockstep_proto::v1::{ApplyOptions, DesiredItem, ObjectEvent, Report};
 use lockstep_sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
@@ -42,7 +42,7 @@ pub enum Flavour {
 
 pub enum Part {
     Real(Box<Cluster>),
-    Sandbox(#[expect(dead_code, reason = "it lives as long as it is held")] Sandbox),
+    Sandbox(Sandbox),
 }
 
 /// API servers are large: not all tests at once.
@@ -186,6 +186,24 @@ impl World {
             Part::Real(cluster) => Ok(cluster),
             Part::Sandbox(_) => bail!("this story is about a real API server"),
         }
+    }
+
+    pub fn sandbox(&self) -> Result<&Sandbox> {
+        match &self.part {
+            Part::Sandbox(sandbox) => Ok(sandbox),
+            Part::Real(_) => bail!("this story needs faults on demand"),
+        }
+    }
+
+    /// What the history was told since it was last asked.
+    pub async fn told(&self) -> Vec<ObjectEvent> {
+        let mut told = Vec::new();
+        let soon = Duration::from_millis(20);
+        while let Ok(event) = tokio::time::timeout(soon, self.journal.next()).await {
+            self.journal.acked(event.id);
+            told.push(event);
+        }
+        told
     }
 
     pub fn options() -> ApplyOptions {
