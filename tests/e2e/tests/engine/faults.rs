@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use lockstep_proto::v1::Report;
 use lockstep_proto::v1::sync::Status as Sync;
 use lockstep_sandbox::faults::{Effect, Fault};
 use serde_json::{Value, json};
@@ -184,16 +185,11 @@ pub async fn a_namespace_stuck_in_deletion_is_named_and_made_again(flavour: Flav
     let digest = world.assign("shop", &[held, inside, config_map("map-00", "one")])?;
     world.synced("shop", digest).await?;
     world.delete("v1 Namespace", "", "stuck").await?;
-    let report = world
-        .until("shop", |r| {
-            r.sync() != Sync::Synced && r.message.contains("stuck")
-        })
-        .await;
-    let report = match report {
-        Ok(report) => report,
-        Err(error) => return Err(error.context("a namespace that goes is not said")),
+    let named = |r: &Report| {
+        let mut problems = r.problems.iter();
+        r.message.contains("stuck") || problems.any(|p| p.object == "v1 Namespace stuck")
     };
-    tracing::info!("{}", report.message);
+    world.until("shop", named).await?;
     holds(&world, 1, "one").await?;
     world
         .merge(
