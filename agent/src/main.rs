@@ -27,12 +27,14 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     memory::give_back();
+    memory::share();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("nobody has chosen another provider");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_keep_alive(std::time::Duration::from_secs(2))
+        .on_thread_start(memory::share)
         .enable_all()
         .build()
         .expect("the system gives threads to a new process");

@@ -7,6 +7,17 @@ use tikv_jemalloc_ctl::{Access as _, AsName as _};
 /// next burst comes with the next commit.
 const KEEP_FREED_MS: isize = 500;
 
+/// Has the calling thread share what is free with all others: an agent's
+/// threads seldom allocate at once, and each arena and each thread's cache
+/// keeps some of its own.
+pub fn share() {
+    let arena = b"thread.arena\0".name().write(0_u32);
+    let cache = b"thread.tcache.enabled\0".name().write(false);
+    if let Err(error) = arena.and(cache) {
+        tracing::debug!(%error, "a thread keeps free memory of its own");
+    }
+}
+
 /// Tells the allocator; the process works as well without.
 pub fn give_back() {
     // Of arenas to come, and of all that exist (4096 stands for them).
