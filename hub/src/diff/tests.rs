@@ -112,15 +112,14 @@ async fn every_cluster_is_asked_about_the_ref_and_those_that_answer_alike_are_on
     assert_eq!(groups.len(), 1);
     assert_eq!(groups[0].clusters, ["eu-1", "eu-2"]);
     assert_eq!(groups[0].objects[0].diff, "+a");
-    let asked = agents.0.asked.lock();
-    assert_eq!(asked[0].1.revision, newer);
-    assert_ne!(asked[0].1.digest, rows[0].digest);
-    assert!(asked[0].1.options.prune);
-    drop(asked);
-    let stored = world
-        .fleet
-        .store()
-        .bundle_exists(agents.0.asked.lock()[0].1.digest);
+    let digest = {
+        let asked = agents.0.asked.lock();
+        assert_eq!(asked[0].1.revision, newer);
+        assert_ne!(asked[0].1.digest, rows[0].digest);
+        assert!(asked[0].1.options.prune);
+        asked[0].1.digest
+    };
+    let stored = world.fleet.store().bundle_exists(digest);
     assert!(stored.await.unwrap());
     assert_eq!(world.rows("shop"), rows, "nobody is given anything");
 }

@@ -163,19 +163,19 @@ async fn take(world: &World, step: Step) {
                 namespace: String::new(),
             };
             say(fleet, a, |control| {
-                control.pinned = Some((pin, Said::default()))
+                control.pinned = Some((pin, Said::default()));
             })
             .await;
         }
         Step::Pause(a) => {
             say(fleet, a, |control| {
-                control.paused = Some((Said::default(), None))
+                control.paused = Some((Said::default(), None));
             })
             .await;
         }
         Step::Resume(a) => {
             say(fleet, a, |control| {
-                (control.pinned, control.paused) = (None, None)
+                (control.pinned, control.paused) = (None, None);
             })
             .await;
         }
