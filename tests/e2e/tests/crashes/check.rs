@@ -61,9 +61,9 @@ pub fn nothing_leaked(world: &World) -> Result<()> {
 
 /// The first thing that is not as it should be.
 pub fn wrong(world: &World) -> Option<String> {
-    for owner in 0..ASSIGNMENTS.len() {
+    for (owner, name) in ASSIGNMENTS.iter().enumerate() {
         if let Some(wrong) = wrong_report(world, owner) {
-            return Some(format!("report of {}: {wrong}", ASSIGNMENTS[owner]));
+            return Some(format!("report of {name}: {wrong}"));
         }
     }
     for (slot, at) in SLOTS.iter().enumerate() {

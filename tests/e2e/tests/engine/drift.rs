@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kube::api::{Patch, PatchParams};
 use lockstep_proto::v1::object_event::Type;
 use lockstep_proto::v1::sync::Status as Sync;
@@ -198,8 +198,11 @@ pub async fn nothing_that_others_add_is_drift(flavour: Flavour) -> Result<()> {
     let seed = std::env::var("LOCKSTEP_DRIFT_SEED").ok();
     let seed = seed.and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
-    println!("LOCKSTEP_DRIFT_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let held = others_add(flavour, StdRng::seed_from_u64(seed)).await;
+    held.with_context(|| format!("LOCKSTEP_DRIFT_SEED={seed}"))
+}
+
+async fn others_add(flavour: Flavour, mut rng: StdRng) -> Result<()> {
     let world = World::start(flavour).await?;
     let kinds = ["v1 ConfigMap", "v1 Service", DEPLOYMENT, "v1 Secret"];
     let objects: Vec<(usize, Value)> = (0..24)
