@@ -9,6 +9,7 @@ use lockstep_proto::v1::kind;
 
 use crate::output::Format;
 
+mod environment;
 mod steer;
 
 pub(crate) use steer::{DiffArgs, HistoryArgs, RollbackArgs, StayArgs, SteerArgs, SyncArgs};
@@ -27,7 +28,8 @@ Examples:
   lockstep describe cluster eu-1           why a cluster is in the state it is in
 
 The context comes from --config, LOCKSTEP_CONFIG or ~/.config/lockstep/config.yaml.
-A hub writes one for its administrator: DIR/admin.yaml.
+A hub writes one for its administrator: DIR/admin.yaml. Every flag is also an
+environment variable: --for is LOCKSTEP_FOR.
 Exit codes: 0 done, 1 error, 2 wrong usage; `status`, `wait`, `sync`, `rollback` and `diff` say more: see their --help.")]
 pub struct Cli {
     /// The file that says which hub to ask, and with what token

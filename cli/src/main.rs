@@ -3,10 +3,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use lockstep_cli::{Cli, report, run};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    report(run(cli))
+    report(run(Cli::from_environment()))
 }

@@ -18,7 +18,6 @@ mod files;
 mod rows;
 mod standing;
 
-use clap::CommandFactory as _;
 use lockstep_proto::v1::{GetRequest, ListRequest, Resource, kind};
 
 use crate::hub::Hub;
@@ -27,7 +26,7 @@ use crate::{Cli, Exit};
 pub(crate) fn completion(shell: clap_complete::Shell) -> Exit {
     clap_complete::generate(
         shell,
-        &mut Cli::command(),
+        &mut Cli::whole(),
         "lockstep",
         &mut std::io::stdout(),
     );
