@@ -24,12 +24,7 @@ use crate::hub::Hub;
 use crate::{Cli, Exit};
 
 pub(crate) fn completion(shell: clap_complete::Shell) -> Exit {
-    clap_complete::generate(
-        shell,
-        &mut Cli::whole(),
-        "lockstep",
-        &mut std::io::stdout(),
-    );
+    clap_complete::generate(shell, &mut Cli::whole(), "lockstep", &mut std::io::stdout());
     Exit::Done
 }
 

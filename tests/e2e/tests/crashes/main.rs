@@ -7,7 +7,7 @@
 //! The agent's engine and the cluster (the sandbox) share one thread and one
 //! clock that stands still while anything works, so that minutes of backoff
 //! cost nothing. `LOCKSTEP_CRASHES_SECONDS` says how long to go on (real time,
-//! default 50), `LOCKSTEP_CRASHES_SEED` begins with one schedule.
+//! default 50), `LOCKSTEP_CRASHES_SEED` with which schedule to begin (default 1).
 
 mod check;
 mod model;
@@ -42,10 +42,7 @@ fn setting(name: &str) -> Option<u64> {
 fn whatever_dies_whenever_the_cluster_converges_and_nothing_is_lost() -> Result<()> {
     let only = setting("LOCKSTEP_CRASHES_SEED");
     let seconds = setting("LOCKSTEP_CRASHES_SECONDS").unwrap_or(50);
-    let first = only.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.map_or(1, |now| now.as_secs() * 1_000_000)
-    });
+    let first = only.unwrap_or(1);
     println!("first seed: LOCKSTEP_CRASHES_SEED={first}");
     let end = Instant::now() + Duration::from_secs(seconds);
     let next = AtomicU64::new(first);

@@ -1,7 +1,7 @@
 //! One schedule: a cluster, an agent that dies and comes back, and a hub that
 //! goes on wanting new things.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ pub struct World {
     pub digests: BTreeMap<usize, Digest>,
     /// Annotations that somebody else put on an object, by its UID.
     pub theirs: HashMap<String, usize>,
+    /// Deleted by hand, and perhaps not wanted any more before it was put back.
+    pub gone: BTreeSet<usize>,
     pub reports: Arc<Mutex<BTreeMap<String, Report>>>,
     folder: Arc<Folder>,
     desired: watch::Sender<Arc<Desired>>,
@@ -102,6 +104,7 @@ impl World {
             model,
             digests: BTreeMap::new(),
             theirs: HashMap::new(),
+            gone: BTreeSet::new(),
             reports: Arc::default(),
             folder: Arc::new(folder),
             desired: watch::Sender::new(Arc::default()),
@@ -338,6 +341,7 @@ impl World {
                 self.wire.note(&format!("somebody deletes {}", at.path()));
                 self.sandbox
                     .delete(at.api_version, at.kind, at.namespace, at.name);
+                self.gone.insert(slot);
                 self.hand(slot, Hand::Deleted);
             }
             1 | 2 if at.is_plain() => {
@@ -388,6 +392,11 @@ impl World {
             );
             tokio::time::sleep(moment).await;
             moment = LONGEST_MOMENT.min(moment * 3 / 2);
+        }
+        for slot in std::mem::take(&mut self.gone) {
+            if self.model.states[slot] == State::Left && self.get(slot).is_none() {
+                self.model.states[slot] = State::Absent;
+            }
         }
         check::nothing_leaked(self)?;
         let fallen = self.wire.fallen();

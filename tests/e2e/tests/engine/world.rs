@@ -327,7 +327,11 @@ impl World {
     }
 
     pub async fn find(&self, kind: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
-        let object = self.api(kind, namespace).get_opt(name).await?;
+        let object = match self.api(kind, namespace).get_opt(name).await {
+            // A kind that is not served at the moment: "404 page not found".
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            other => other?,
+        };
         Ok(object.map(serde_json::to_value).transpose()?)
     }
 
