@@ -110,7 +110,6 @@ fn wrong_object(world: &World, slot: usize) -> Option<String> {
             object.map(|_| "it was made again, against drift policy".to_owned())
         }
         State::Left => match (object, label) {
-            (None, _) if world.gone.contains(&slot) => None,
             (None, _) => Some("it is gone, and should have been left".to_owned()),
             (Some(_), Some(label)) => Some(format!("it is still labelled {label}")),
             _ => None,

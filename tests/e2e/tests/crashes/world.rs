@@ -67,7 +67,7 @@ pub struct World {
     pub digests: BTreeMap<usize, Digest>,
     /// Annotations that somebody else put on an object, by its UID.
     pub theirs: HashMap<String, usize>,
-    /// Deleted by hand, and perhaps not wanted any more before it was put back.
+    /// Deleted by hand since it last converged.
     pub gone: BTreeSet<usize>,
     pub reports: Arc<Mutex<BTreeMap<String, Report>>>,
     folder: Arc<Folder>,
@@ -128,7 +128,9 @@ impl World {
             for _ in 0..rng.random_range(0..3) {
                 self.meddle(rng)?;
             }
-            if rng.random_bool(0.3) {
+            // Something deleted by hand just before it is wanted otherwise may
+            // rightly be there or not.
+            if !self.gone.is_empty() || rng.random_bool(0.3) {
                 self.converge()
                     .await
                     .with_context(|| format!("by hand, after step {step}"))?;
@@ -271,9 +273,6 @@ impl World {
         self.kill();
         self.wire.note("killed");
         check::nothing_leaked(self)?;
-        if rng.random_bool(0.2) {
-            self.meddle(rng)?;
-        }
         self.start();
         Ok(())
     }
@@ -393,11 +392,7 @@ impl World {
             tokio::time::sleep(moment).await;
             moment = LONGEST_MOMENT.min(moment * 3 / 2);
         }
-        for slot in std::mem::take(&mut self.gone) {
-            if self.model.states[slot] == State::Left && self.get(slot).is_none() {
-                self.model.states[slot] = State::Absent;
-            }
-        }
+        self.gone.clear();
         check::nothing_leaked(self)?;
         let fallen = self.wire.fallen();
         ensure!(
