@@ -1,7 +1,7 @@
 //! One schedule: a cluster, an agent that dies and comes back, and a hub that
 //! goes on wanting new things.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,8 +67,8 @@ pub struct World {
     pub digests: BTreeMap<usize, Digest>,
     /// Annotations that somebody else put on an object, by its UID.
     pub theirs: HashMap<String, usize>,
-    /// Deleted by hand since it last converged.
-    pub gone: BTreeSet<usize>,
+    /// Somebody changed or deleted something since it last converged.
+    pub touched: bool,
     pub reports: Arc<Mutex<BTreeMap<String, Report>>>,
     folder: Arc<Folder>,
     desired: watch::Sender<Arc<Desired>>,
@@ -104,7 +104,7 @@ impl World {
             model,
             digests: BTreeMap::new(),
             theirs: HashMap::new(),
-            gone: BTreeSet::new(),
+            touched: false,
             reports: Arc::default(),
             folder: Arc::new(folder),
             desired: watch::Sender::new(Arc::default()),
@@ -128,9 +128,9 @@ impl World {
             for _ in 0..rng.random_range(0..3) {
                 self.meddle(rng)?;
             }
-            // Something deleted by hand just before it is wanted otherwise may
-            // rightly be there or not.
-            if !self.gone.is_empty() || rng.random_bool(0.3) {
+            // What is changed by hand just before it is wanted otherwise may
+            // rightly be put back or not.
+            if self.touched || rng.random_bool(0.3) {
                 self.converge()
                     .await
                     .with_context(|| format!("by hand, after step {step}"))?;
@@ -340,7 +340,6 @@ impl World {
                 self.wire.note(&format!("somebody deletes {}", at.path()));
                 self.sandbox
                     .delete(at.api_version, at.kind, at.namespace, at.name);
-                self.gone.insert(slot);
                 self.hand(slot, Hand::Deleted);
             }
             1 | 2 if at.is_plain() => {
@@ -361,6 +360,7 @@ impl World {
     }
 
     fn hand(&mut self, slot: usize, hand: Hand) {
+        self.touched = true;
         if self.model.policy(slot) != drift::Policy::Correct {
             self.model.hands[slot] = Some(hand);
         }
@@ -392,7 +392,7 @@ impl World {
             tokio::time::sleep(moment).await;
             moment = LONGEST_MOMENT.min(moment * 3 / 2);
         }
-        self.gone.clear();
+        self.touched = false;
         check::nothing_leaked(self)?;
         let fallen = self.wire.fallen();
         ensure!(
